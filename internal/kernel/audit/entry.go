@@ -1,0 +1,140 @@
+// Package audit is the log that nobody can quietly rewrite. Every sign-in, step, change, export and administration act is an
+// [Entry], written in the transaction of what it records, and a leaf of a Merkle tree whose root is signed.
+//
+// # The log is the outbox
+//
+// An entry of a change carries the whole record at its new version. So the log is at once the history of each record, the evidence
+// of each step, and the outbox from which kernel/event publishes: one fact, written once (docs/decisions/0003).
+//
+// # Two moments
+//
+// [Log.Append] writes the entry in the caller's transaction. A moment later the sequencer gives the committed entries
+// their places in the tree, many at a time; a tree that every writer had to lock would make
+// all of them wait for each other's disk. Until then an entry is "waiting", and verification says how many are.
+//
+// # What is proven, and what is not
+//
+// A signed checkpoint fixes every entry before it. Changing, deleting or inserting an entry, or a record that entries cover,
+// is found by [Log.Verify] and named. Whoever can write the database and read the signing key can sign a forged tree:
+// keep checkpoints elsewhere too (docs/operations.md), and let the higher level witness them.
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"anwang/internal/kernel/actor"
+	"anwang/internal/kernel/db"
+)
+
+// Entry is one line of the log as the program writes it. Who, when, where and on which request are taken from the context.
+type Entry struct {
+	Kind       string // what happened: "hiddendanger.assigned", "login.failed". For a change: the event's name
+	Title      string // the same in Chinese, as people read it: "下达整改"
+	RecordType string // "hiddendanger.item"; empty when the entry is about no record
+	RecordID   string
+	Version    int64 // of the record after the change
+	Data       any   // particulars: the step's input, from which state to which; marshalled to JSON, may be nil
+	Body       any   // the whole record after the change, marshalled to JSON; nil when nothing changed
+}
+
+// Row is one line of the log as it is stored. Its fields in this order, without seq and body, are the leaf's header.
+type Row struct {
+	bun.BaseModel `bun:"table:audit_entry,alias:e" json:"-"`
+
+	ID         string          `bun:"id,pk" json:"id"`
+	At         string          `bun:"at" json:"at"` // as stored, see db.TimeLayout: the hash is over this text
+	Node       string          `bun:"node" json:"node"`
+	ActorKind  string          `bun:"actor_kind" json:"actorKind"`
+	ActorID    string          `bun:"actor_id" json:"actorId"`
+	ActorName  string          `bun:"actor_name" json:"actorName"`
+	UnitName   string          `bun:"unit_name" json:"unitName"`
+	Kind       string          `bun:"kind" json:"kind"`
+	Title      string          `bun:"title" json:"title"`
+	RecordType string          `bun:"record_type" json:"recordType"`
+	RecordID   string          `bun:"record_id" json:"recordId"`
+	Version    int64           `bun:"version" json:"version"`
+	RequestID  string          `bun:"request_id" json:"requestId"`
+	Data       json.RawMessage `bun:"data,type:text" json:"data"`
+
+	Seq  *int64  `bun:"seq" json:"-"`
+	Body *string `bun:"body" json:"-"` // exactly the bytes that were hashed
+}
+
+// Time is when the entry was written.
+func (r *Row) Time() time.Time {
+	t, _ := time.Parse(db.TimeLayout, r.At) // written by Append
+	return t
+}
+
+// Header is the part of the leaf that names the act; the body enters the leaf as a hash, so that it can be shown apart or withheld.
+func (r *Row) Header() []byte {
+	b, err := json.Marshal(r)
+	if err != nil {
+		panic(fmt.Sprintf("audit: entry %s: %v", r.ID, err)) // Data was marshalled by Append, or is not JSON: see checkRow
+	}
+	return b
+}
+
+// Append writes e into the log, in the transaction that ctx is in. It panics outside a transaction: an act and its entry are one.
+func (l *Log) Append(ctx context.Context, e Entry) error {
+	if !l.db.InTx(ctx) {
+		panic("audit: Append outside a transaction: " + e.Kind)
+	}
+	a := actor.From(ctx)
+	row := Row{
+		ID: l.db.Clock.NewID(), At: db.FormatTime(l.db.Clock.Now()), Node: l.db.Node,
+		ActorKind: string(a.Kind), ActorID: a.ID, ActorName: a.Name, UnitName: unitOf(a),
+		Kind: e.Kind, Title: e.Title, RecordType: e.RecordType, RecordID: e.RecordID, Version: e.Version,
+		RequestID: actor.RequestFrom(ctx).ID, Data: json.RawMessage("{}"),
+	}
+	if e.Data != nil {
+		b, err := json.Marshal(e.Data)
+		if err != nil {
+			return fmt.Errorf("audit %s: data: %w", e.Kind, err)
+		}
+		row.Data = b
+	}
+	if e.Body != nil {
+		b, err := json.Marshal(e.Body)
+		if err != nil {
+			return fmt.Errorf("audit %s: body: %w", e.Kind, err)
+		}
+		s := string(b)
+		row.Body = &s
+	}
+	if err := l.insert(ctx, &row); err != nil {
+		return fmt.Errorf("audit %s: %w", e.Kind, err)
+	}
+	l.db.AfterCommit(ctx, l.wake)
+	return nil
+}
+
+func (l *Log) insert(ctx context.Context, r *Row) error {
+	_, err := l.db.Conn(ctx).NewRaw(`INSERT INTO audit_entry (id, at, node, actor_kind, actor_id, actor_name, unit_name, kind, title,
+		record_type, record_id, version, request_id, data, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.ID, r.At, r.Node, r.ActorKind, r.ActorID, r.ActorName, r.UnitName, r.Kind, r.Title,
+		r.RecordType, r.RecordID, r.Version, r.RequestID, string(r.Data), r.Body).Exec(ctx)
+	return err
+}
+
+// History returns the entries of one record in the order of its versions, without bodies. Whoever calls it has loaded the record in
+// scope first.
+func (l *Log) History(ctx context.Context, recordType, recordID string) ([]Row, error) {
+	var rows []Row
+	err := l.db.Conn(ctx).NewSelect().Model(&rows).ExcludeColumn("body").
+		Where("record_type = ? AND record_id = ?", recordType, recordID).
+		Order("version", "id").Scan(ctx)
+	return rows, err
+}
+
+func unitOf(a *actor.Actor) string {
+	if len(a.Grants) > 0 {
+		return a.Grants[0].UnitName
+	}
+	return ""
+}
