@@ -10,7 +10,8 @@
 //
 // [Log.Append] writes the entry in the caller's transaction. A moment later the sequencer gives the committed entries
 // their places in the tree, many at a time; a tree that every writer had to lock would make
-// all of them wait for each other's disk. Until then an entry is "waiting", and verification says how many are.
+// all of them wait for each other's disk. Until then an entry is "waiting". It carries a MAC whose key is not in the database, so that
+// the sequencer takes in nothing that the program did not write.
 //
 // # What is proven, and what is not
 //
@@ -63,6 +64,7 @@ type Row struct {
 
 	Seq  *int64  `bun:"seq" json:"-"`
 	Body *string `bun:"body" json:"-"` // exactly the bytes that were hashed
+	MAC  []byte  `bun:"mac" json:"-"`
 }
 
 // Time is when the entry was written.
@@ -75,7 +77,7 @@ func (r *Row) Time() time.Time {
 func (r *Row) Header() []byte {
 	b, err := json.Marshal(r)
 	if err != nil {
-		panic(fmt.Sprintf("audit: entry %s: %v", r.ID, err)) // Data was marshalled by Append, or is not JSON: see checkRow
+		return []byte(r.ID + ": " + err.Error()) // somebody made Data something that is not JSON: the hash will not fit, which is the point
 	}
 	return b
 }
@@ -107,6 +109,7 @@ func (l *Log) Append(ctx context.Context, e Entry) error {
 		s := string(b)
 		row.Body = &s
 	}
+	row.MAC = l.mac(l.leafHash(&row))
 	if err := l.insert(ctx, &row); err != nil {
 		return fmt.Errorf("audit %s: %w", e.Kind, err)
 	}
@@ -116,9 +119,9 @@ func (l *Log) Append(ctx context.Context, e Entry) error {
 
 func (l *Log) insert(ctx context.Context, r *Row) error {
 	_, err := l.db.Conn(ctx).NewRaw(`INSERT INTO audit_entry (id, at, node, actor_kind, actor_id, actor_name, unit_name, kind, title,
-		record_type, record_id, version, request_id, data, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		record_type, record_id, version, request_id, data, body, mac) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.ID, r.At, r.Node, r.ActorKind, r.ActorID, r.ActorName, r.UnitName, r.Kind, r.Title,
-		r.RecordType, r.RecordID, r.Version, r.RequestID, string(r.Data), r.Body).Exec(ctx)
+		r.RecordType, r.RecordID, r.Version, r.RequestID, string(r.Data), r.Body, r.MAC).Exec(ctx)
 	return err
 }
 
@@ -126,7 +129,7 @@ func (l *Log) insert(ctx context.Context, r *Row) error {
 // scope first.
 func (l *Log) History(ctx context.Context, recordType, recordID string) ([]Row, error) {
 	var rows []Row
-	err := l.db.Conn(ctx).NewSelect().Model(&rows).ExcludeColumn("body").
+	err := l.db.Conn(ctx).NewSelect().Model(&rows).ExcludeColumn("body", "mac").
 		Where("record_type = ? AND record_id = ?", recordType, recordID).
 		Order("version", "id").Scan(ctx)
 	return rows, err

@@ -34,6 +34,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -171,6 +172,9 @@ func (d *DB) Conn(ctx context.Context) bun.IDB {
 	return d.reader
 }
 
+// Table describes how the fields of a struct type map to columns.
+func (d *DB) Table(t reflect.Type) *schema.Table { return d.reader.Table(t) }
+
 // InTx reports whether ctx is inside a transaction of this database.
 func (d *DB) InTx(ctx context.Context) bool {
 	s, ok := ctx.Value(txKey{}).(*txState)
@@ -203,6 +207,23 @@ func (d *DB) Tx(ctx context.Context, fn func(ctx context.Context) error) error {
 	}
 	s.committed()
 	return nil
+}
+
+// View runs fn on one unchanging picture of the database: Conn in fn's context reads from a single read-only transaction.
+func (d *DB) View(ctx context.Context, fn func(ctx context.Context) error) error {
+	if d.InTx(ctx) {
+		return fn(ctx)
+	}
+	level := sql.LevelRepeatableRead
+	if d.Engine == SQLite {
+		level = sql.LevelDefault // a read transaction on a write-ahead log is a snapshot
+	}
+	tx, err := d.reader.BeginTx(ctx, &sql.TxOptions{Isolation: level, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	return fn(context.WithValue(ctx, txKey{}, &txState{owner: d, conn: tx}))
 }
 
 // AfterCommit calls f once the transaction that ctx is in is on disk, and never when it is rolled back. Outside a

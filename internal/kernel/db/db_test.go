@@ -165,7 +165,7 @@ func TestSharedCommit(t *testing.T) {
 						return errors.New("no")
 					})
 					func() {
-						defer func() { recover() }() //nolint:errcheck // meant to panic
+						defer func() { recover() }()                        //nolint:errcheck // meant to panic
 						d.Tx(t.Context(), func(ctx context.Context) error { //nolint:errcheck // meant to panic
 							put(ctx, d, "panic"+id, "") //nolint:errcheck // meant to panic
 							panic("no")

@@ -72,7 +72,7 @@ type Store[T any, P Pointer[T]] struct {
 func NewStore[T any, P Pointer[T]](d *db.DB, log *audit.Log, reg *Registry, typ Type) *Store[T, P] {
 	_, placed := any(P(new(T))).(scope.Placed)
 	s := &Store[T, P]{Type: typ, db: d, log: log, placed: placed}
-	reg.add(typ, s)
+	reg.add(audit.Table{Type: typ.Name, Title: typ.Title, Scan: s.Scan})
 	return s
 }
 
@@ -223,27 +223,17 @@ func (s *Store[T, P]) Scan(ctx context.Context, yield func(id string, version in
 
 // Registry lists every store, so that verification leaves out no table.
 type Registry struct {
-	tables []Covered
+	tables []audit.Table
 }
 
-// Covered is a table whose rows the log covers.
-type Covered struct {
-	Type Type
-	Rows interface {
-		Scan(ctx context.Context, yield func(id string, version int64, r any) error) error
-	}
-}
-
-func (reg *Registry) add(t Type, rows interface {
-	Scan(ctx context.Context, yield func(id string, version int64, r any) error) error
-}) {
-	for _, c := range reg.tables {
-		if c.Type.Name == t.Name {
-			panic("record: two stores of " + t.Name)
+func (reg *Registry) add(t audit.Table) {
+	for _, o := range reg.tables {
+		if o.Type == t.Type {
+			panic("record: two stores of " + t.Type)
 		}
 	}
-	reg.tables = append(reg.tables, Covered{t, rows})
+	reg.tables = append(reg.tables, t)
 }
 
 // Tables lists the covered tables in the order in which their stores were made.
-func (reg *Registry) Tables() []Covered { return reg.tables }
+func (reg *Registry) Tables() []audit.Table { return reg.tables }

@@ -18,6 +18,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"anwang/internal/kernel/actor"
+	"anwang/internal/lib/gbcode"
 )
 
 // Place is where a record lies: embed it in every record that people may see. The division is the one in which the record was
@@ -46,37 +47,20 @@ var Columns = []string{"division", "province_code", "city_code", "county_code", 
 // At is the place of a record in the division with the 12-digit code, on a supervised line, of an enterprise; line and
 // enterprise may be empty.
 func At(division, line, enterprise string) Place {
-	p := Place{Division: division, Line: line, EnterpriseID: enterprise}
-	level := levelOf(division)
-	for i, dst := range []*string{&p.ProvinceCode, &p.CityCode, &p.CountyCode, &p.TownCode, &p.VillageCode} {
-		if i+1 <= level {
-			*dst = cut(division, i+1)
-		}
-	}
-	return p
+	l := gbcode.Division(division).Levels()
+	return Place{Division: division, ProvinceCode: string(l.Province), CityCode: string(l.City), CountyCode: string(l.County),
+		TownCode: string(l.Town), VillageCode: string(l.Village), Line: line, EnterpriseID: enterprise}
 }
 
 // Nation is the code above all provinces: who holds it sees every division.
 const Nation = "000000000000"
 
-// widths holds how many digits name a division of level 1 (province) to 5 (village), GB/T 2260 and GB/T 10114.
-var widths = [...]int{0, 2, 4, 6, 9, 12}
-
 var levelColumns = [...]string{"", "province_code", "city_code", "county_code", "town_code", "village_code"}
 
-func levelOf(code string) int {
-	for level := 5; level > 0; level-- {
-		if len(code) == 12 && strings.Trim(code[widths[level-1]:widths[level]], "0") != "" {
-			return level
-		}
-	}
-	return 0
-}
+// LevelColumn is the column of Place that holds the codes of a level, 1 (province) to 5 (village).
+func LevelColumn(level int) string { return levelColumns[level] }
 
-func cut(code string, level int) string {
-	w := widths[level]
-	return code[:w] + "000000000000"[w:]
-}
+func levelOf(code string) int { return int(gbcode.Division(code).Level()) }
 
 func (p *Place) code(level int) string {
 	return [...]string{"", p.ProvinceCode, p.CityCode, p.CountyCode, p.TownCode, p.VillageCode}[level]

@@ -15,7 +15,8 @@ CREATE TABLE audit_entry (
   version BIGINT NOT NULL,
   request_id codetext NOT NULL,
   data TEXT NOT NULL,
-  body TEXT
+  body TEXT,
+  mac BYTEA NOT NULL
 );
 CREATE UNIQUE INDEX audit_entry_seq ON audit_entry (seq);
 CREATE INDEX audit_entry_waiting ON audit_entry (id) WHERE seq IS NULL;
