@@ -43,28 +43,29 @@ type Entry struct {
 	Body       any   // the whole record after the change, marshalled to JSON; nil when nothing changed
 }
 
-// Row is one line of the log as it is stored. Its fields in this order, without seq and body, are the leaf's header.
+// Row is one line of the log as it is stored. Its JSON is the leaf's header: who did what to which record, when. Particulars and record are the leaf's
+// content, which enters it as a hash, so that it can be shown apart, withheld from those who may not see it, or erased.
 type Row struct {
 	bun.BaseModel `bun:"table:audit_entry,alias:e" json:"-"`
 
-	ID         string          `bun:"id,pk" json:"id"`
-	At         string          `bun:"at" json:"at"` // as stored, see db.TimeLayout: the hash is over this text
-	Node       string          `bun:"node" json:"node"`
-	ActorKind  string          `bun:"actor_kind" json:"actorKind"`
-	ActorID    string          `bun:"actor_id" json:"actorId"`
-	ActorName  string          `bun:"actor_name" json:"actorName"`
-	UnitName   string          `bun:"unit_name" json:"unitName"`
-	Kind       string          `bun:"kind" json:"kind"`
-	Title      string          `bun:"title" json:"title"`
-	RecordType string          `bun:"record_type" json:"recordType"`
-	RecordID   string          `bun:"record_id" json:"recordId"`
-	Version    int64           `bun:"version" json:"version"`
-	RequestID  string          `bun:"request_id" json:"requestId"`
-	Data       json.RawMessage `bun:"data,type:text" json:"data"`
+	ID         string `bun:"id,pk" json:"id"`
+	At         string `bun:"at" json:"at"` // as stored, see db.TimeLayout: the hash is over this text
+	Node       string `bun:"node" json:"node"`
+	ActorKind  string `bun:"actor_kind" json:"actorKind"`
+	ActorID    string `bun:"actor_id" json:"actorId"`
+	ActorName  string `bun:"actor_name" json:"actorName"`
+	UnitName   string `bun:"unit_name" json:"unitName"`
+	Kind       string `bun:"kind" json:"kind"`
+	Title      string `bun:"title" json:"title"`
+	RecordType string `bun:"record_type" json:"recordType"`
+	RecordID   string `bun:"record_id" json:"recordId"`
+	Version    int64  `bun:"version" json:"version"`
+	RequestID  string `bun:"request_id" json:"requestId"`
 
-	Seq  *int64  `bun:"seq" json:"-"`
-	Body *string `bun:"body" json:"-"` // exactly the bytes that were hashed
-	MAC  []byte  `bun:"mac" json:"-"`
+	Data json.RawMessage `bun:"data,type:text" json:"-"`
+	Body *string         `bun:"body" json:"-"` // the record after the change; nil when nothing changed
+	Seq  *int64          `bun:"seq" json:"-"`
+	MAC  []byte          `bun:"mac" json:"-"`
 }
 
 // Time is when the entry was written.
@@ -73,13 +74,26 @@ func (r *Row) Time() time.Time {
 	return t
 }
 
-// Header is the part of the leaf that names the act; the body enters the leaf as a hash, so that it can be shown apart or withheld.
+// Header is the part of the leaf that names the act.
 func (r *Row) Header() []byte {
 	b, err := json.Marshal(r)
 	if err != nil {
-		return []byte(r.ID + ": " + err.Error()) // somebody made Data something that is not JSON: the hash will not fit, which is the point
+		panic(fmt.Sprintf("audit: entry %s: %v", r.ID, err)) // strings and numbers always marshal
 	}
 	return b
+}
+
+// Content is the part of the leaf that holds particulars and record: {"data":…,"record":…}, byte for byte as stored.
+func (r *Row) Content() []byte {
+	n := len(r.Data) + 32
+	if r.Body != nil {
+		n += len(*r.Body)
+	}
+	b := append(append(make([]byte, 0, n), `{"data":`...), r.Data...)
+	if r.Body != nil {
+		b = append(append(b, `,"record":`...), *r.Body...)
+	}
+	return append(b, '}')
 }
 
 // Append writes e into the log, in the transaction that ctx is in. It panics outside a transaction: an act and its entry are one.
@@ -87,6 +101,19 @@ func (l *Log) Append(ctx context.Context, e Entry) error {
 	if !l.db.InTx(ctx) {
 		panic("audit: Append outside a transaction: " + e.Kind)
 	}
+	row, err := l.complete(ctx, e)
+	if err != nil {
+		return err
+	}
+	if err := l.insert(ctx, &row); err != nil {
+		return fmt.Errorf("audit %s: %w", e.Kind, err)
+	}
+	l.db.AfterCommit(ctx, l.wake)
+	return nil
+}
+
+// complete makes the row of an entry, with its MAC.
+func (l *Log) complete(ctx context.Context, e Entry) (Row, error) {
 	a := actor.From(ctx)
 	row := Row{
 		ID: l.db.Clock.NewID(), At: db.FormatTime(l.db.Clock.Now()), Node: l.db.Node,
@@ -97,24 +124,20 @@ func (l *Log) Append(ctx context.Context, e Entry) error {
 	if e.Data != nil {
 		b, err := json.Marshal(e.Data)
 		if err != nil {
-			return fmt.Errorf("audit %s: data: %w", e.Kind, err)
+			return Row{}, fmt.Errorf("audit %s: data: %w", e.Kind, err)
 		}
 		row.Data = b
 	}
 	if e.Body != nil {
 		b, err := json.Marshal(e.Body)
 		if err != nil {
-			return fmt.Errorf("audit %s: body: %w", e.Kind, err)
+			return Row{}, fmt.Errorf("audit %s: body: %w", e.Kind, err)
 		}
 		s := string(b)
 		row.Body = &s
 	}
 	row.MAC = l.mac(l.leafHash(&row))
-	if err := l.insert(ctx, &row); err != nil {
-		return fmt.Errorf("audit %s: %w", e.Kind, err)
-	}
-	l.db.AfterCommit(ctx, l.wake)
-	return nil
+	return row, nil
 }
 
 func (l *Log) insert(ctx context.Context, r *Row) error {

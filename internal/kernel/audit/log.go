@@ -122,13 +122,7 @@ func (l *Log) wake() {
 	}
 }
 
-func (l *Log) leafHash(r *Row) []byte {
-	var body []byte
-	if r.Body != nil {
-		body = []byte(*r.Body)
-	}
-	return l.keys.Suite.LeafHash(r.Header(), body)
-}
+func (l *Log) leafHash(r *Row) []byte { return l.keys.Suite.LeafHash(r.Header(), r.Content()) }
 
 func (l *Log) mac(leafHash []byte) []byte {
 	m := hmac.New(sha256.New, l.keys.MAC)

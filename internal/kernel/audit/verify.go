@@ -7,11 +7,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"anwang/internal/kernel/db"
@@ -59,15 +61,14 @@ func (r *Report) add(kind, subject, format string, args ...any) {
 	r.Findings = append(r.Findings, Finding{kind, subject, fmt.Sprintf(format, args...)})
 }
 
-// latest is what the log says of a record: its newest version and the hash of its content.
+// latest is what the log says of a record: its newest version, and a keyed sum of its content, whose key nobody knows beforehand.
 type latest struct {
 	version int64
-	seq     int64 // -1: still waiting
-	body    [translog.HashSize]byte
+	sum     uint64
 }
 
 // Verify recomputes every hash of the log, compares the tree with every signed checkpoint and with the one kept beside the key, and compares every covered
-// record with what the log says of it. It reads one unchanging picture of the database and changes nothing. progress may be nil. It needs about 200
+// record with what the log says of it. It reads one unchanging picture of the database and changes nothing. progress may be nil. It needs about 150
 // bytes of memory for each record.
 func (l *Log) Verify(ctx context.Context, tables []Table, progress func(done, total int64)) (*Report, error) {
 	start := time.Now()
@@ -86,11 +87,11 @@ func (l *Log) Verify(ctx context.Context, tables []Table, progress func(done, to
 type chunk struct {
 	rows   []Row
 	hashes [][]byte
-	bodies [][]byte // hash of the body, nil without
+	tiles  map[uint64][]byte // the stored hashes from the end of the chunk before to the end of this one, by index
 	err    error
 }
 
-func (l *Log) verifyTree(ctx context.Context, r *Report, progress func(done, total int64)) (map[string]latest, error) {
+func (l *Log) verifyTree(ctx context.Context, r *Report, progress func(done, total int64)) (*records, error) {
 	h, err := l.head(ctx)
 	if err != nil {
 		return nil, err
@@ -101,27 +102,32 @@ func (l *Log) verifyTree(ctx context.Context, r *Report, progress func(done, tot
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	chunks := l.read(ctx)
+	// The picture is one transaction, and on PostgreSQL one connection, which takes one question at a time.
+	var turn sync.Mutex
+	chunks := l.read(ctx, &turn)
 
-	known := map[string]latest{}
+	known := &records{seed: maphash.MakeSeed(), latest: map[string]latest{}}
 	stream := translog.NewStream(l.keys.Suite)
-	var tile []byte
 	next := int64(0)
+	var tiles map[uint64][]byte
 	// stored is the hash that the tree holds for a leaf: with it the tree goes on after an altered entry, so that one alteration is one finding.
-	stored := func(seq int64) ([]byte, error) {
-		if seq%256 == 0 || tile == nil {
-			var err error
-			if tile, err = l.Tile(ctx, 0, uint64(seq)/256); err != nil {
-				return nil, err
-			}
-		}
-		at := int(seq%256) * translog.HashSize
+	stored := func(seq int64) []byte {
+		tile, at := tiles[uint64(seq)/256], int(seq%256)*translog.HashSize
 		if at+translog.HashSize > len(tile) {
-			return nil, nil
+			return nil
 		}
-		return tile[at : at+translog.HashSize], nil
+		return tile[at : at+translog.HashSize]
 	}
-	grow := func(hash []byte) {
+	var grow func(hash []byte)
+	missing := func() {
+		r.add("missing", fmt.Sprintf("#%d", next), "日志第 %d 条被删除", next)
+		hash := stored(next)
+		if hash == nil {
+			hash = make([]byte, translog.HashSize)
+		}
+		grow(hash)
+	}
+	grow = func(hash []byte) {
 		stream.Add(hash)
 		next++
 		for len(checkpoints) > 0 && checkpoints[0].Size == uint64(next) {
@@ -136,23 +142,13 @@ func (l *Log) verifyTree(ctx context.Context, r *Report, progress func(done, tot
 		if c.err != nil {
 			return nil, c.err
 		}
+		tiles = c.tiles
 		for i := range c.rows {
 			row := &c.rows[i]
 			for next < *row.Seq {
-				r.add("missing", fmt.Sprintf("#%d", next), "日志第 %d 条被删除", next)
-				hash, err := stored(next)
-				if err != nil {
-					return nil, err
-				}
-				if hash == nil {
-					hash = make([]byte, translog.HashSize)
-				}
-				grow(hash)
+				missing()
 			}
-			hash, err := stored(next)
-			if err != nil {
-				return nil, err
-			}
+			hash := stored(next)
 			switch {
 			case hash == nil:
 				r.add("tree", fmt.Sprintf("#%d", next), "散列树缺少第 %d 条的散列", next)
@@ -161,25 +157,18 @@ func (l *Log) verifyTree(ctx context.Context, r *Report, progress func(done, tot
 				r.add("entry", row.ID, "日志第 %d 条（%s %s，%s）被改动：内容与写入时的散列不符", next, row.Title, row.RecordID, row.At)
 			}
 			grow(hash)
-			if c.bodies[i] != nil {
-				remember(known, row, next-1, c.bodies[i])
-			}
+			known.remember(row)
 		}
 		r.Leaves = next
 		if progress != nil {
 			progress(next, int64(h.Size))
 		}
 	}
+	if tiles, err = l.tiles(ctx, next, int64(h.Size)); err != nil {
+		return nil, err
+	}
 	for next < int64(h.Size) {
-		r.add("missing", fmt.Sprintf("#%d", next), "日志第 %d 条被删除", next)
-		hash, err := stored(next)
-		if err != nil {
-			return nil, err
-		}
-		if hash == nil {
-			hash = make([]byte, translog.HashSize)
-		}
-		grow(hash)
+		missing()
 	}
 	if uint64(next) > h.Size {
 		r.add("tree", "head", "日志有 %d 条，而散列树只记到 %d 条：有条目被插入", next, h.Size)
@@ -192,22 +181,36 @@ func (l *Log) verifyTree(ctx context.Context, r *Report, progress func(done, tot
 	return known, l.verifyWaiting(ctx, r, known)
 }
 
-func remember(known map[string]latest, row *Row, seq int64, bodyHash []byte) {
+// records is what the log says of every record.
+type records struct {
+	seed   maphash.Seed
+	latest map[string]latest
+}
+
+func (k *records) remember(row *Row) {
+	if row.Body == nil {
+		return
+	}
 	key := row.RecordType + "/" + row.RecordID
-	if old, ok := known[key]; !ok || row.Version >= old.version {
-		known[key] = latest{row.Version, seq, [translog.HashSize]byte(bodyHash)}
+	if old, ok := k.latest[key]; !ok || row.Version >= old.version {
+		k.latest[key] = latest{row.Version, maphash.String(k.seed, *row.Body)}
 	}
 }
 
-// read streams the sequenced entries with their hashes. Reading and hashing overlap.
-func (l *Log) read(ctx context.Context) <-chan chunk {
+// read streams the sequenced entries with their hashes. Reading and hashing overlap; turn is held while the database is asked.
+func (l *Log) read(ctx context.Context, turn *sync.Mutex) <-chan chunk {
 	raw, out := make(chan chunk, 4), make(chan chunk, 4)
 	go func() {
 		defer close(raw)
 		for after := int64(-1); ; {
-			rows, err := l.Sequenced(ctx, after, 1000)
+			c := chunk{}
+			c.rows, c.err = l.Sequenced(ctx, after, 1000)
+			rows, err := c.rows, c.err
+			if err == nil && len(rows) > 0 {
+				c.tiles, c.err = l.tiles(ctx, after+1, *rows[len(rows)-1].Seq+1)
+			}
 			select {
-			case raw <- chunk{rows: rows, err: err}:
+			case raw <- c:
 			case <-ctx.Done():
 				return
 			}
@@ -220,12 +223,9 @@ func (l *Log) read(ctx context.Context) <-chan chunk {
 	go func() {
 		defer close(out)
 		for c := range raw {
-			c.hashes, c.bodies = make([][]byte, len(c.rows)), make([][]byte, len(c.rows))
+			c.hashes = make([][]byte, len(c.rows))
 			for i := range c.rows {
 				c.hashes[i] = l.leafHash(&c.rows[i])
-				if c.rows[i].Body != nil {
-					c.bodies[i] = l.keys.Suite.BodyHash([]byte(*c.rows[i].Body))
-				}
 			}
 			select {
 			case out <- c:
@@ -237,8 +237,24 @@ func (l *Log) read(ctx context.Context) <-chan chunk {
 	return out
 }
 
+// tiles returns the stored leaf tiles that hold the hashes from first up to, not including, end.
+func (l *Log) tiles(ctx context.Context, first, end int64) (map[uint64][]byte, error) {
+	var rows []struct {
+		Idx    uint64
+		Hashes []byte
+	}
+	if err := l.db.Conn(ctx).NewRaw("SELECT idx, hashes FROM audit_tile WHERE level = 0 AND idx >= ? AND idx <= ?", first/256, (end-1)/256).Scan(ctx, &rows); err != nil {
+		return nil, err
+	}
+	tiles := make(map[uint64][]byte, len(rows))
+	for _, r := range rows {
+		tiles[r.Idx] = r.Hashes
+	}
+	return tiles, nil
+}
+
 // verifyWaiting checks the entries that are not in the tree yet by their MAC.
-func (l *Log) verifyWaiting(ctx context.Context, r *Report, known map[string]latest) error {
+func (l *Log) verifyWaiting(ctx context.Context, r *Report, known *records) error {
 	var rows []Row
 	if err := l.db.Conn(ctx).NewSelect().Model(&rows).Where("seq IS NULL").Order("id").Scan(ctx); err != nil {
 		return err
@@ -250,9 +266,7 @@ func (l *Log) verifyWaiting(ctx context.Context, r *Report, known map[string]lat
 			continue
 		}
 		r.Waiting++
-		if row.Body != nil {
-			remember(known, row, -1, l.keys.Suite.BodyHash([]byte(*row.Body)))
-		}
+		known.remember(row)
 	}
 	return nil
 }
@@ -302,13 +316,13 @@ func (l *Log) kept() (c translog.Checkpoint, ok bool, err error) {
 	return c, err == nil, err
 }
 
-func (l *Log) verifyRecords(ctx context.Context, r *Report, tables []Table, known map[string]latest) error {
+func (l *Log) verifyRecords(ctx context.Context, r *Report, tables []Table, known *records) error {
 	for _, t := range tables {
 		if err := t.Scan(ctx, func(id string, version int64, record any) error {
 			r.Records++
 			key := t.Type + "/" + id
-			said, ok := known[key]
-			delete(known, key)
+			said, ok := known.latest[key]
+			delete(known.latest, key)
 			if !ok {
 				r.add("record", key, "%s %s 在日志中没有记载：是绕过程序插入的", t.Title, id)
 				return nil
@@ -317,7 +331,7 @@ func (l *Log) verifyRecords(ctx context.Context, r *Report, tables []Table, know
 			if err != nil {
 				return err
 			}
-			if [translog.HashSize]byte(l.keys.Suite.BodyHash(body)) == said.body {
+			if maphash.Bytes(known.seed, body) == said.sum {
 				return nil
 			}
 			was, err := l.body(ctx, t.Type, id, said)
@@ -336,7 +350,7 @@ func (l *Log) verifyRecords(ctx context.Context, r *Report, tables []Table, know
 	for _, t := range tables {
 		covered[t.Type] = t.Title
 	}
-	for key := range known {
+	for key := range known.latest {
 		typ, id, _ := strings.Cut(key, "/")
 		if title, ok := covered[typ]; ok {
 			r.add("record", key, "%s %s 被绕过程序删除", title, id)
@@ -404,8 +418,9 @@ func compact(v any) string {
 	return string(b)
 }
 
-// Proof makes the proof file of one entry: its place in the tree of the newest checkpoint. A checkpoint that includes the entry is signed when there is none.
-func (l *Log) Proof(ctx context.Context, entryID string) (*translog.ProofFile, error) {
+// Proof makes the proof file of one entry: its place in the tree of the newest checkpoint. A checkpoint that includes the entry is signed when there is none. With content, the file
+// also carries particulars and record, for those who may see the record; without, their hash is proven.
+func (l *Log) Proof(ctx context.Context, entryID string, content bool) (*translog.ProofFile, error) {
 	if err := l.Flush(ctx); err != nil {
 		return nil, err
 	}
@@ -428,11 +443,11 @@ func (l *Log) Proof(ctx context.Context, entryID string) (*translog.ProofFile, e
 	if err != nil {
 		return nil, err
 	}
-	leaf := translog.Leaf{Header: row.Header()}
-	if row.Body != nil {
-		leaf.Body = []byte(*row.Body)
-	}
+	leaf := translog.Leaf{Header: row.Header(), Body: row.Content()}
 	leaf.BodyHash = l.keys.Suite.BodyHash(leaf.Body)
+	if !content {
+		leaf = leaf.Erased()
+	}
 	return &translog.ProofFile{Suite: l.keys.Suite, Leaf: leaf, Index: uint64(*row.Seq), Path: path, Checkpoint: note, Key: l.Key()}, nil
 }
 

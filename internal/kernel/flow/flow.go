@@ -121,7 +121,7 @@ func Define[T any, P Record[T]](d *db.DB, store *record.Store[T, P], spec Spec, 
 			if slices.ContainsFunc(i.To, func(to State) bool { return to != st }) {
 				leaves[st] = true
 			}
-			if slices.Contains(spec.Final, st) {
+			if len(i.To) > 0 && slices.Contains(spec.Final, st) {
 				fail("step %q leaves the final state %q", i.Name, st)
 			}
 		}
@@ -267,7 +267,7 @@ func (m *Machine[T, P]) Mermaid() string {
 // Serve adds the operation POST {path}/{id}/{step} for a step. do takes the step and says what the page shows afterwards.
 func Serve[T any, In Input, Out any](api *httpx.API, path, tag, recordType string, s Step[T, In], do func(ctx context.Context, id string, in In) (Out, error)) {
 	httpx.Register(api, httpx.Op{
-		ID: s.Name + strings.ReplaceAll(path, "/", "-"), Method: "POST", Path: path + "/{id}/" + s.Name,
+		ID: strings.TrimPrefix(path, "/") + "-" + s.Name, Method: "POST", Path: path + "/{id}/" + s.Name,
 		Title: s.Title, Tag: tag, Need: s.Need, Record: recordType,
 	}, func(ctx context.Context, in *httpx.ByIDWith[In]) (*httpx.Body[Out], error) {
 		out, err := do(ctx, in.ID, in.Body)

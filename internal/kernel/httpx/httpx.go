@@ -9,13 +9,16 @@
 package httpx
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -102,7 +105,7 @@ func New(cfg Config) *API {
 	config.CreateHooks = nil // no "$schema" in replies
 	config.RejectUnknownQueryParameters = true
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
-	config.Formats = map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
+	config.Formats = map[string]huma.Format{"application/json": strictJSON, "json": strictJSON}
 	config.DefaultFormat = "application/json"
 	config.Info.Description = "安全生产与职业健康“一张网”。时间为 UTC（RFC 3339）；错误为 application/problem+json，message 为中文说明，code 供程序判断。" +
 		"每个 POST 可带 Idempotency-Key：同一键、同一内容得到同一答复。"
@@ -119,6 +122,32 @@ func New(cfg Config) *API {
 		json.NewEncoder(w).Encode(a.huma.OpenAPI()) //nolint:errcheck // the caller went away
 	})
 	return a
+}
+
+// strictJSON refuses what encoding/json would quietly bend: text that is not UTF-8 (it would come out garbled), and the character NUL, which
+// PostgreSQL cannot store.
+var strictJSON = huma.Format{
+	Marshal: huma.DefaultJSONFormat.Marshal,
+	Unmarshal: func(data []byte, v any) error {
+		if !utf8.Valid(data) {
+			return errors.New("应为 UTF-8 编码")
+		}
+		for rest := data; ; {
+			i := bytes.Index(rest, []byte(`\u0000`))
+			if i < 0 {
+				break
+			}
+			slashes := 0
+			for j := i - 1; j >= 0 && rest[j] == '\\'; j-- {
+				slashes++
+			}
+			if slashes%2 == 0 {
+				return errors.New("含有不能保存的字符（NUL）")
+			}
+			rest = rest[i+6:]
+		}
+		return huma.DefaultJSONFormat.Unmarshal(data, v)
+	},
 }
 
 // Mux is where pages and other things that are not API operations are mounted.
@@ -222,7 +251,7 @@ func (a *API) allow(op Op) func(huma.Context, func(huma.Context)) {
 			switch {
 			case who.Kind == actor.Nobody:
 				err = errNotSignedIn
-			case mustChange(c.Context()) && !op.BeforeChange:
+			case SessionFrom(c.Context()).MustChange && !op.BeforeChange:
 				err = errs.Forbidden("login.mustChangePassword", "请先修改初始密码或过期密码，再继续操作。")
 			case op.Need != "" && !who.Can(op.Need):
 				err = errs.Forbidden("permission.denied", "您没有“"+op.Title+"”的权限，如有需要请联系安全管理员。")

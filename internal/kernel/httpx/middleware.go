@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -115,6 +117,10 @@ func (a *API) observe(next http.Handler) http.Handler {
 				a.cfg.Log.Log(ctx, level, "request", "id", id, "route", pattern, "status", sw.status, "bytes", sw.bytes, "took", took)
 			}
 		}()
+		if query, err := url.QueryUnescape(r.URL.RawQuery); err != nil || strings.ContainsRune(r.URL.Path+query, 0) || !utf8.ValidString(r.URL.Path+query) {
+			writeProblem(sw, &Problem{Status: 400, Title: "invalid", Code: "request.invalid", Message: "地址或查询条件含有不能识别的字符，请检查后重试。"})
+			return
+		}
 		next.ServeHTTP(sw, r)
 	})
 }
@@ -131,11 +137,12 @@ func safeID(id string) bool {
 	return true
 }
 
-type mustChangeKey struct{}
+type sessionKey struct{}
 
-func mustChange(ctx context.Context) bool {
-	must, _ := ctx.Value(mustChangeKey{}).(bool)
-	return must
+// SessionFrom returns the caller's session, empty when nobody is signed in.
+func SessionFrom(ctx context.Context) Session {
+	s, _ := ctx.Value(sessionKey{}).(Session)
+	return s
 }
 
 // recognise finds out who is calling. Without a valid token the caller is nobody, and the operation decides what that means.
@@ -166,9 +173,7 @@ func (a *API) recognise(next http.Handler) http.Handler {
 			return
 		}
 		ctx := actor.With(r.Context(), session.Actor)
-		if session.MustChange {
-			ctx = context.WithValue(ctx, mustChangeKey{}, true)
-		}
+		ctx = context.WithValue(ctx, sessionKey{}, session)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -86,6 +86,11 @@ func (t Type) Stale() error {
 	return errs.Conflict("record.stale", "该"+t.Title+"刚刚被他人修改，请刷新后再操作。")
 }
 
+// foreign is the answer when somebody wants to change a copy.
+func (t Type) foreign() error {
+	return errs.Conflict("record.foreign", "该"+t.Title+"由下级节点登记，请向登记单位交办，不能直接修改。")
+}
+
 // Load returns the record with the id when the filter reaches it, else a not-found error.
 func (s *Store[T, P]) Load(ctx context.Context, f scope.Filter, id string) (*T, error) {
 	r, err := s.First(ctx, f, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("r.id = ?", id) })
@@ -155,7 +160,7 @@ func (s *Store[T, P]) Insert(ctx context.Context, r *T, c Change) error {
 func (s *Store[T, P]) Update(ctx context.Context, r *T, c Change) error {
 	h := P(r).head()
 	if h.Origin != s.db.Node {
-		return errs.Conflict("record.foreign", "该"+s.Type.Title+"由下级节点登记，请向登记单位交办，不能直接修改。")
+		return s.Type.foreign()
 	}
 	read := h.Version
 	h.Version, h.UpdatedAt = read+1, s.db.Clock.Now()
@@ -193,8 +198,13 @@ func (s *Store[T, P]) CheckVersion(r *T, read int64) error {
 }
 
 func (s *Store[T, P]) append(ctx context.Context, r *T, c Change) error {
+	return s.log.Append(ctx, s.entry(r, c))
+}
+
+// entry is the log entry that covers the record as it is now.
+func (s *Store[T, P]) entry(r *T, c Change) audit.Entry {
 	h := P(r).head()
-	return s.log.Append(ctx, audit.Entry{Kind: c.Fact, Title: c.Title, RecordType: s.Type.Name, RecordID: h.ID, Version: h.Version, Data: c.Data, Body: r})
+	return audit.Entry{Kind: c.Fact, Title: c.Title, RecordType: s.Type.Name, RecordID: h.ID, Version: h.Version, Data: c.Data, Body: r}
 }
 
 // Scan calls yield with each stored record in the order of ids: its id, its version, and its JSON as the log would write it now.

@@ -241,7 +241,7 @@ func TestProof(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				p, err := w.log.Proof(t.Context(), rows[0].ID)
+				p, err := w.log.Proof(t.Context(), rows[0].ID, true)
 				if err != nil {
 					t.Fatal(err)
 				}
