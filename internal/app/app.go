@@ -28,8 +28,10 @@ import (
 	"anwang/internal/kernel/event"
 	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/httpx"
+	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/ledger"
 	"anwang/internal/kernel/module"
+	"anwang/internal/kernel/notify"
 	"anwang/internal/kernel/org"
 	"anwang/internal/kernel/policy"
 	"anwang/internal/kernel/record"
@@ -123,8 +125,9 @@ func (a *App) open(ctx context.Context, clk *clock.Clock) error {
 		DB: d, Clock: clk, Log: log, Records: reg, Slog: a.Slog,
 		Org: directory, Access: access.New(d, log, reg, directory, sealer),
 		Dict: dict.New(d, log, reg, a.Slog), Policies: policy.New(d, log, reg), Deadlines: deadline.New(d, log, reg),
-		Files: file.New(d, log, reg, bucket, file.Config{Spool: os.TempDir()}, a.Slog),
-		Bus:   event.New(d, log, event.Config{StoreDir: filepath.Join(cfg.Data, "nats"), URL: cfg.NATS, Log: a.Slog}),
+		Files:  file.New(d, log, reg, bucket, file.Config{Spool: os.TempDir()}, a.Slog),
+		Bus:    event.New(d, log, event.Config{StoreDir: filepath.Join(cfg.Data, "nats"), URL: cfg.NATS, Log: a.Slog}),
+		Notify: notify.New(d, log, reg, a.Slog), Jobs: job.New(d, a.Slog),
 	}
 	a.Kernel = k
 	a.all = build(k)
@@ -137,25 +140,52 @@ func (a *App) open(ctx context.Context, clk *clock.Clock) error {
 		k.Access.DeclarePermissions(m.Permissions...)
 		k.Dict.Declare(m.Dicts...)
 		k.Deadlines.Declare(m.Rules...)
+		k.Policies.Declare(m.Policies...)
+		k.Notify.Declare(m.Templates...)
+		k.Jobs.Declare(m.Jobs...)
+		k.Jobs.Schedule(m.Schedules...)
 		k.Bus.Subscribe(m.Subscriptions...)
 		for recordType, g := range m.Guards {
 			k.Files.Guard(recordType, g)
 		}
 		menu = append(menu, m.Menu...)
 	}
+	k.Notify.Declare(clockTemplates()...)
+	k.Bus.Subscribe(clockSubscriptions(k)...)
+	k.Jobs.Schedule(housekeeping(a)...)
 	console.Routes(a.API, lists, k, menu)
+	page := cfg.Page
+	page.Root = cfg.Root
+	if err := console.Pages(a.API, k, a.Version, page); err != nil {
+		return err
+	}
 	for _, m := range a.all.list {
 		if m.Routes != nil {
 			m.Routes(a.API, lists)
 		}
 	}
 	a.Handler = a.API.Handler()
+	clocks := deadline.NewSweeper(k.Deadlines, a.Slog)
 	a.parts = []part{
 		{"log", log.Start, log.Stop},
 		{"dict", k.Dict.Start, k.Dict.Stop},
+		{"notify", k.Notify.Start, k.Notify.Stop},
 		{"events", k.Bus.Start, k.Bus.Stop},
+		{"clocks", clocks.Start, clocks.Stop},
+		{"jobs", k.Jobs.Start, k.Jobs.Stop},
 	}
 	return nil
+}
+
+// housekeeping is the kernel's own work that comes round.
+func housekeeping(a *App) []job.Every {
+	k := a.Kernel
+	return []job.Every{
+		{Name: "file.sweep", Interval: time.Hour, Run: func(ctx context.Context) error { _, err := k.Files.Sweep(ctx); return err }},
+		{Name: "notify.sweep", DailyAt: "03:10", Run: func(ctx context.Context) error { _, err := k.Notify.Sweep(ctx); return err }},
+		{Name: "httpx.forget", DailyAt: "03:20", Run: func(ctx context.Context) error { return a.API.ForgetAnswers(ctx, 30*24*time.Hour) }},
+		{Name: "job.sweep", DailyAt: "03:30", Run: func(ctx context.Context) error { return k.Jobs.Sweep(ctx, 30*24*time.Hour) }},
+	}
 }
 
 // Seed writes what the program brings along: divisions, dictionaries, calendar and rules, roles, check lists; and at the very first start the three administrators. It changes
@@ -168,7 +198,7 @@ func (a *App) Seed(ctx context.Context) error {
 		seed func(ctx context.Context) error
 	}{
 		{"divisions", func(ctx context.Context) error { return k.Org.SeedDivisions(ctx, a.Config.Root) }},
-		{"dictionaries", k.Dict.Seed}, {"calendar and rules", k.Deadlines.Seed}, {"roles", k.Access.Seed},
+		{"dictionaries", k.Dict.Seed}, {"calendar and rules", k.Deadlines.Seed}, {"roles", k.Access.Seed}, {"message templates", k.Notify.Seed},
 	} {
 		if err := s.seed(ctx); err != nil {
 			return fmt.Errorf("seed %s: %w", s.what, err)
@@ -215,8 +245,10 @@ func (a *App) Close() {
 // Serve answers requests on the listener until ctx ends, then lets the requests under way finish.
 func (a *App) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{Handler: a.Handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-		ErrorLog:    slog.NewLogLogger(a.Slog.Handler(), slog.LevelDebug)}
+		BaseContext: func(net.Listener) context.Context {
+			return httpx.WithClosing(context.WithoutCancel(ctx), ctx.Done())
+		},
+		ErrorLog: slog.NewLogLogger(a.Slog.Handler(), slog.LevelDebug)}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
@@ -269,7 +301,7 @@ func (g gate) Authenticate(ctx context.Context, token string) (httpx.Session, er
 	}
 	s := httpx.Session{Actor: who}
 	if login != nil {
-		s.CSRF, s.MustChange = login.CSRF, login.MustChange
+		s.CSRF, s.MustChange, s.MustEnrol = login.CSRF, login.MustChange, login.MustEnrol
 	}
 	return s, nil
 }

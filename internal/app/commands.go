@@ -10,9 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"syscall"
-	"time"
 
 	"anwang/internal/kernel/actor"
 	"anwang/internal/kernel/clock"
@@ -246,10 +244,3 @@ func auditCommand(ctx context.Context, e *env, args []string) error {
 	}
 	return usageError{fmt.Errorf("没有 audit %s", args[0])}
 }
-
-func demo(ctx context.Context, e *env, args []string) error {
-	return errors.New("演示县尚未提供")
-}
-
-var _ = strings.Join
-var _ = time.Second

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"anwang/internal/kernel/console"
 	"anwang/internal/lib/translog"
 )
 
@@ -28,6 +29,9 @@ type Config struct {
 	Rate     float64
 	LogJSON  bool
 	LogDebug bool
+
+	// Page is what the first page says beside what every installation says. No setting sets it: the demo does.
+	Page console.Page
 }
 
 // setting is one row of the table of settings: its name in the file and the environment (behind ANWANG_), its flag, its default, its meaning.

@@ -9,10 +9,14 @@ import (
 	"anwang/internal/kernel/event"
 	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/httpx"
+	"anwang/internal/kernel/importer"
+	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/module"
+	"anwang/internal/kernel/notify"
 	"anwang/internal/kernel/org"
 	"anwang/internal/kernel/policy"
 	"anwang/internal/module/enterprise"
+	"anwang/internal/module/grid"
 	"anwang/internal/module/hiddendanger"
 )
 
@@ -20,8 +24,8 @@ import (
 func migrations() []db.Migrations {
 	return []db.Migrations{
 		audit.Migrations, httpx.Migrations, org.Migrations, access.Migrations, dict.Migrations, policy.Migrations, deadline.Migrations,
-		file.Migrations, event.Migrations,
-		enterprise.Migrations, hiddendanger.Migrations,
+		file.Migrations, event.Migrations, notify.Migrations, job.Migrations, importer.Migrations,
+		enterprise.Migrations, hiddendanger.Migrations, grid.Migrations,
 	}
 }
 
@@ -30,6 +34,7 @@ type modules struct {
 	list         []module.Module // in the order of the menu and of seeding
 	enterprise   *enterprise.Service
 	hiddendanger *hiddendanger.Service
+	grid         *grid.Service
 }
 
 // build makes the modules. A new module adds its lines here and its migrations above.
@@ -41,5 +46,8 @@ func build(k *module.Kernel) *modules {
 	add(m.enterprise.Module())
 	m.hiddendanger = hiddendanger.New(k, m.enterprise)
 	add(m.hiddendanger.Module(k))
+	var decl module.Module
+	m.grid, decl = grid.Make(k, m.hiddendanger, grid.Alarm(k.Notify, towns{k.Access}))
+	add(decl)
 	return &m
 }

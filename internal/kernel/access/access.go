@@ -9,10 +9,10 @@
 // # The three administrators 三员
 //
 // GB/T 22239-2019 level 3 parts the keeping of the system, of its permissions and of its log (handbook 18.1). An account has one
-// field admin with one value, so none can hold two of the three. An administrator's account holds that fixed set of permissions and nothing
-// else: its person may hold no post, checked when a post is given and when an account is bound, both behind a lock on the person; and even a post that got
-// past both would not be looked at. Who creates an account or resets a password (system) cannot use it before the other one (security)
-// has enabled it.
+// field admin with one value, so none can hold two of the three. An administrator's account holds that fixed set of permissions and
+// nothing else: its person may hold no post, checked when a post is given and when an account is bound, both behind a lock on the
+// person; and even a post that got past both would not be looked at. Who creates an account or resets a password (system) cannot use
+// it before the other one (security) has enabled it.
 //
 // # Sign-in
 //

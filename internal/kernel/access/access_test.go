@@ -539,6 +539,18 @@ func TestGrants(t *testing.T) {
 		if !sees("town", "hiddendanger.assign", "341722101200", "", "") {
 			t.Error("the merged town is out of reach")
 		}
+		// The county under a new code is the same county: its posts go on.
+		if err := second(k.dir.AddDivision(k.system(), org.DivisionInput{Code: "341782", Name: "石台市", ValidFrom: "2026-03-12"})); err != nil {
+			t.Fatal(err)
+		}
+		if err := k.dir.Merge(k.system(), org.MergeInput{From: []string{shitai}, Into: "341782000000", On: "2026-03-12", Basis: "试", Recode: true}); err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range []string{macun, "341782100002"} {
+			if !sees("office", "hiddendanger.view", code, "gas", "") || !sees("town", "hiddendanger.view", code, "gas", "") || !sees("grid", "hiddendanger.view", code, "", "") {
+				t.Errorf("after the new code of the county %s is out of reach", code)
+			}
+		}
 		// A line regulator whose department has lost its functions sees nothing, not everything.
 		for _, f := range must[[]*org.Function](t)(k.dir.Functions(k.system(), housing)) {
 			must[*org.Function](t)(k.dir.EndFunction(k.system(), f.ID, f.Version, "2026-03-11"))
@@ -820,6 +832,9 @@ func TestAddressLimit(t *testing.T) {
 		if k.Computed() != before || k.entries("access.signInFailed") != logged {
 			t.Error("a flood costs hashes or log entries")
 		}
+		if n := k.entries("access.addressLimited"); n != 1 {
+			t.Errorf("%d entries about the address", n)
+		}
 		if err := from("10.9.9.8", "zhangsan", password); err != nil {
 			t.Errorf("another address: %v", err)
 		}
@@ -995,6 +1010,18 @@ func TestTimeouts(t *testing.T) {
 			other.by(token)
 		}
 		k.by(token)
+		// An open page that only listens keeps nobody signed in.
+		token = k.in("zhangsan")
+		for range 3 {
+			d.Clock.Advance(10 * time.Minute)
+			if _, _, err := k.Peek(t.Context(), token); err != nil {
+				t.Errorf("peeking: %v", err)
+			}
+		}
+		d.Clock.Advance(time.Second)
+		if _, _, err := k.Peek(t.Context(), token); code(err) != "access.idle" {
+			t.Errorf("peeking kept the login alive: %v", err)
+		}
 		for _, garbage := range []string{"", "x", "aw_", strings.Repeat("A", 10_000), "\x00"} {
 			if _, _, err := k.Authenticate(t.Context(), garbage); code(err) != "access.signInFirst" {
 				t.Errorf("%.10q: %v", garbage, err)
@@ -1549,7 +1576,7 @@ func TestTokens(t *testing.T) {
 			}
 		}
 		list := must[[]*access.TokenView](t)(k.Tokens(owner))
-		if len(list) != 1 || list[0].LastUsed == nil || list[0].Hash != "" {
+		if len(list) != 1 || list[0].LastUsed == nil || list[0].State != access.Approved {
 			t.Errorf("%+v", list)
 		}
 		if got := must[[]*access.TokenView](t)(k.Tokens(k.as("lisi"))); len(got) != 0 {

@@ -158,8 +158,9 @@ func (g *Gate) Own(ctx context.Context) (*AccountView, error) {
 	return a.view(), nil
 }
 
-// CreateAccount makes an account and returns its one-time password, which is shown once. The account is inactive until the security administrator enables it.
-// It asks for the system administrator. A name that is taken is a conflict. It hashes a password: not inside a transaction.
+// CreateAccount makes an account and returns its one-time password, which is shown once. The account is inactive until the security
+// administrator enables it. It asks for the system administrator. A name that is taken is a conflict. It hashes a password: not
+// inside a transaction.
 func (g *Gate) CreateAccount(ctx context.Context, in CreateAccountInput) (*AccountView, string, error) {
 	if err := org.Need(ctx, manageAccounts); err != nil {
 		return nil, "", err
@@ -270,8 +271,9 @@ func (g *Gate) EnableAccount(ctx context.Context, id string, version int64) (*Ac
 	})
 }
 
-// Bind says whose account this is: from now on it has the rights of that person's posts. An empty personID takes the person away. A person has one account at
-// most, and an administrator's account can only be bound to a person without posts. It asks for the security administrator.
+// Bind says whose account this is: from now on it has the rights of that person's posts. An empty personID takes the person away. A
+// person has one account at most, and an administrator's account can only be bound to a person without posts. It asks for the
+// security administrator.
 func (g *Gate) Bind(ctx context.Context, id string, version int64, personID string) (*AccountView, error) {
 	if err := org.Need(ctx, enableAccounts); err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ type cost struct {
 	threads uint8
 }
 
-// presentCost is OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. It takes about 25 ms on the machine that BenchmarkArgon2 ran on. A
+// presentCost is OWASP's first choice for Argon2id: 19 MiB, two passes, one lane. It takes about 26 ms of one core (BenchmarkArgon2 on a 2-core Xeon). A
 // stored hash made at another cost is made anew at the next sign-in.
 var presentCost = cost{memory: 19 << 10, time: 2, threads: 1}
 

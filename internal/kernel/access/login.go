@@ -100,31 +100,47 @@ const (
 	minSweep  = 1024
 )
 
-// Authenticate recognises a caller by the token of a login or of the API, and returns who is acting with all rights of this moment. login is nil for an API token. Both are
-// shared: read them only. An unknown, ended or expired token is unauthenticated.
+// Authenticate recognises a caller by the token of a login or of the API, and returns who is acting with all rights of this moment.
+// login is nil for an API token. Both are shared: read them only. An unknown, ended or expired token is unauthenticated.
 //
 // A login with MustChange or MustEnrol is recognised without any rights.
 func (g *Gate) Authenticate(ctx context.Context, token string) (*actor.Actor, *Login, error) {
-	if err := g.feed.Check(ctx); err != nil {
+	now := g.db.Clock.Now()
+	e, err := g.caller(ctx, token, now)
+	if err != nil {
 		return nil, nil, err
+	}
+	g.touch(ctx, e, now)
+	return e.actor, e.login, nil
+}
+
+// Peek is Authenticate that does not count as use of the login. A stream that stays open asks with it who is there still: an open page alone keeps
+// nobody signed in.
+func (g *Gate) Peek(ctx context.Context, token string) (*actor.Actor, *Login, error) {
+	e, err := g.caller(ctx, token, g.db.Clock.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	return e.actor, e.login, nil
+}
+
+// caller is who has the token, from memory where nothing has changed.
+func (g *Gate) caller(ctx context.Context, token string, now time.Time) (*entry, error) {
+	if err := g.feed.Check(ctx); err != nil {
+		return nil, err
 	}
 	if err := g.org.Check(ctx); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	key := sha256.Sum256([]byte(token))
-	now := g.db.Clock.Now()
 	g.mu.RLock()
 	e := g.known[key]
 	g.mu.RUnlock()
 	// An idle login may have been busy at another process: only the database knows.
 	if e == nil || !now.Before(e.until) || e.idle > 0 && now.UnixMilli()-e.seen.Load() > e.idle.Milliseconds() {
-		var err error
-		if e, err = g.recognise(ctx, key, token, now); err != nil {
-			return nil, nil, err
-		}
+		return g.recognise(ctx, key, token, now)
 	}
-	g.touch(ctx, e, now)
-	return e.actor, e.login, nil
+	return e, nil
 }
 
 // touch remembers that the login is in use.
@@ -173,7 +189,7 @@ func (g *Gate) recognise(ctx context.Context, key [sha256.Size]byte, token strin
 	e.seen.Store(row.LastSeen.UnixMilli())
 	e.written.Store(row.LastSeen.UnixMilli())
 	if row.Kind == tokenKind {
-		e.actor, err = g.tokenActor(ctx, c, a, row.ID, now)
+		e.actor, err = g.tokenActor(ctx, c, a, &row, now)
 	} else {
 		settings := c.settings(now)
 		e.idle = settings.idle()
@@ -218,7 +234,8 @@ func (g *Gate) personActor(ctx context.Context, c *catalogue, a *Account, l *Log
 	return who, nil
 }
 
-// grants are an account's rights at a moment: an administrator's fixed set, or what the posts of its person give. needOTP: a role asks for one-time passwords.
+// grants are an account's rights at a moment: an administrator's fixed set, or what the posts of its person give. needOTP: a role
+// asks for one-time passwords.
 func (g *Gate) grants(ctx context.Context, c *catalogue, a *Account, now time.Time) (grants []actor.Grant, needOTP bool, err error) {
 	if a.Admin != "" {
 		return []actor.Grant{{Role: "admin." + a.Admin, UnitName: adminTitles[a.Admin], Permissions: g.adminSet(a.Admin)}}, false, nil
@@ -266,7 +283,7 @@ func (g *Gate) grantOf(p *org.Held, role *Role, divisions *org.Divisions, now ti
 			}
 		}
 		for _, code := range p.Divisions {
-			for _, reached := range divisions.Reach(code, now) {
+			for _, reached := range divisions.Reach(divisions.Renumbered(code, now), now) {
 				if !slices.Contains(gr.Divisions, reached) {
 					gr.Divisions = append(gr.Divisions, reached)
 				}

@@ -112,8 +112,8 @@ type OTPSetup struct {
 	URI    string `json:"uri" doc:"otpauth 地址，显示为二维码"`
 }
 
-// BeginOTP makes a new seed for the account that is signed in, which counts only after ConfirmOTP. It asks for the password once more. It refuses when one-time passwords are
-// already on.
+// BeginOTP makes a new seed for the account that is signed in, which counts only after ConfirmOTP. It asks for the password once
+// more. It refuses when one-time passwords are already on.
 func (g *Gate) BeginOTP(ctx context.Context, password string) (*OTPSetup, error) {
 	a, err := g.proveSelf(ctx, password, "/password")
 	if err != nil {
@@ -134,7 +134,8 @@ func (g *Gate) BeginOTP(ctx context.Context, password string) (*OTPSetup, error)
 	return &OTPSetup{Secret: secret, URI: "otpauth://totp/" + url.PathEscape("安网:"+a.Name) + "?" + url.Values{"secret": {secret}, "issuer": {"安网"}}.Encode()}, nil
 }
 
-// ConfirmOTP turns one-time passwords on once the application shows the right one, and returns recovery codes for the day when the telephone is lost. They are shown once; each works once.
+// ConfirmOTP turns one-time passwords on once the application shows the right one, and returns recovery codes for the day when the
+// telephone is lost. They are shown once; each works once.
 func (g *Gate) ConfirmOTP(ctx context.Context, code string) (recovery []string, err error) {
 	a, err := g.self(ctx)
 	if err != nil {
@@ -167,8 +168,8 @@ func (g *Gate) ConfirmOTP(ctx context.Context, code string) (recovery []string, 
 	return recovery, nil
 }
 
-// RemoveOTP turns one-time passwords off for the account that is signed in. It asks for the password once more. Where a role demands them the next request asks to turn
-// them on again.
+// RemoveOTP turns one-time passwords off for the account that is signed in. It asks for the password once more. Where a role demands
+// them the next request asks to turn them on again.
 func (g *Gate) RemoveOTP(ctx context.Context, password string) error {
 	a, err := g.proveSelf(ctx, password, "/password")
 	if err != nil {

@@ -56,8 +56,8 @@ const (
 	RequestTokens  = "access.requestToken" // ask for an API token with part of one's own rights
 )
 
-// ownPermissions are the permissions of access and org, and those by which the administrators keep the other parts of the kernel: the three fixed sets
-// on one screen.
+// ownPermissions are the permissions of access and org, and those by which the administrators keep the other parts of the kernel:
+// the three fixed sets on one screen.
 var ownPermissions = []Permission{
 	{Key: manageAccounts, Title: "创建、停用账号", Admins: []string{SystemAdmin}},
 	{Key: org.Manage, Title: "维护机构、人员、任职", Admins: []string{SystemAdmin}},
@@ -128,8 +128,8 @@ var (
 	roleName      = regexp.MustCompile(`^[a-z][a-zA-Z0-9.]{1,40}$`)
 )
 
-// DeclarePermissions adds permissions to the catalogue. It is called while the program is put together, before Seed, and panics on a key that is malformed or
-// declared twice, and on an unknown role or administrator.
+// DeclarePermissions adds permissions to the catalogue. It is called while the program is put together, before Seed, and panics on a
+// key that is malformed or declared twice, and on an unknown role or administrator.
 func (g *Gate) DeclarePermissions(ps ...Permission) {
 	for _, p := range ps {
 		i, taken := slices.BinarySearchFunc(g.permissions, p.Key, func(p Permission, key string) int { return cmp.Compare(p.Key, key) })

@@ -111,7 +111,8 @@ func (g *Gate) Settings(ctx context.Context) (Settings, error) {
 	return *c.settings(g.db.Clock.Now()), nil
 }
 
-// SetSettings makes settings hold from the day validFrom on, today or later. It asks for the security administrator. Settings already made for that day are replaced.
+// SetSettings makes settings hold from the day validFrom on, today or later. It asks for the security administrator. Settings
+// already made for that day are replaced.
 func (g *Gate) SetSettings(ctx context.Context, validFrom string, in Settings) (*Rules, error) {
 	if err := org.Need(ctx, manageRules); err != nil {
 		return nil, err

@@ -8,15 +8,16 @@ import (
 	"anwang/internal/kernel/record"
 )
 
-// What is done on the server itself, by whoever may run the program there: the first start, and `anwang user`. The context acts as the system, and the log shows it.
+// What is done on the server itself, by whoever may run the program there: the first start, and `anwang user`. The context acts as
+// the system, and the log shows it.
 
 // FirstAccount is an account that FirstStart made, with the password to be printed once.
 type FirstAccount struct {
 	Name, Title, Admin, Password string
 }
 
-// FirstStart makes the three administrators, each with a one-time password that must be changed at the first sign-in, when there is no account at all. Otherwise it does nothing and
-// returns nothing. Of several processes that start at once, one makes them.
+// FirstStart makes the three administrators, each with a one-time password that must be changed at the first sign-in, when there is
+// no account at all. Otherwise it does nothing and returns nothing. Of several processes that start at once, one makes them.
 func (g *Gate) FirstStart(ctx context.Context) ([]FirstAccount, error) {
 	if err := mustBeSystem(ctx); err != nil {
 		return nil, err
@@ -67,7 +68,8 @@ type AddUserInput struct {
 	Keep bool
 }
 
-// AddUser makes an account that may sign in at once, and returns its password. It is for the command line: the two administrators take CreateAccount and EnableAccount.
+// AddUser makes an account that may sign in at once, and returns its password. It is for the command line: the two administrators
+// take CreateAccount and EnableAccount.
 func (g *Gate) AddUser(ctx context.Context, in AddUserInput) (*AccountView, string, error) {
 	if err := mustBeSystem(ctx); err != nil {
 		return nil, "", err
@@ -101,8 +103,8 @@ func (g *Gate) AddUser(ctx context.Context, in AddUserInput) (*AccountView, stri
 	return a.view(), password, nil
 }
 
-// SetPassword gives the account with the login name a new password, which must be changed at the next sign-in, ends its logins and returns it; an empty password stands for a one-time one. It is
-// for the command line.
+// SetPassword gives the account with the login name a new password, which must be changed at the next sign-in, ends its logins and
+// returns it; an empty password stands for a one-time one. It is for the command line.
 func (g *Gate) SetPassword(ctx context.Context, name, password string) (string, error) {
 	if err := mustBeSystem(ctx); err != nil {
 		return "", err

@@ -45,9 +45,9 @@ func after(e *errs.Error, wait time.Duration) error {
 	return &c
 }
 
-// SignIn opens a login and returns it with its token, which is nowhere stored. When the password has expired or was set by somebody else the login has
-// MustChange, and no rights until it is changed. Like everything that tries a password it must not be called inside a transaction, which would undo the count of a
-// failure, and panics there.
+// SignIn opens a login and returns it with its token, which is nowhere stored. When the password has expired or was set by somebody
+// else the login has MustChange, and no rights until it is changed. Like everything that tries a password it must not be called
+// inside a transaction, which would undo the count of a failure, and panics there.
 func (g *Gate) SignIn(ctx context.Context, in SignInInput) (*Login, string, error) {
 	name := normalName(in.Account)
 	release, err := g.takeTurn(ctx, name)
@@ -110,7 +110,8 @@ func (g *Gate) takeTurn(ctx context.Context, name string) (release func(), err e
 	}
 }
 
-// trial is one try of a password, counted as a failure until it turns out to be none. So guesses made in parallel by several processes cannot outrun the lock.
+// trial is one try of a password, counted as a failure until it turns out to be none. So guesses made in parallel by several
+// processes cannot outrun the lock.
 type trial struct {
 	g        *Gate
 	settings *Settings
@@ -124,7 +125,7 @@ func nameKey(name string) string {
 	return "account/" + hex.EncodeToString(sum[:16])
 }
 
-func addressKey(address string) string { return "address/" + address }
+func addressKey(address string) string { return "address/" + clip(address, 64) }
 
 // beginTrial counts a try, or refuses it when the name is locked or the address has failed too often.
 func (g *Gate) beginTrial(ctx context.Context, name string, client Client) (*trial, error) {
@@ -258,17 +259,29 @@ func (t *trial) fail(ctx context.Context, a *Account, what string) error {
 				return err
 			}
 		}
-		_, err := g.db.Conn(ctx).NewRaw(`INSERT INTO access_attempt AS t (key, failures, at, locked_until) VALUES (?, 1, ?, ?)
-			ON CONFLICT (key) DO UPDATE SET
-				failures = CASE WHEN t.at <= ? THEN 1 ELSE t.failures + 1 END,
-				at = CASE WHEN t.at <= ? THEN excluded.at ELSE t.at END`,
-			addressKey(t.client.Address), now, never, now.Add(-t.settings.lock()), now.Add(-t.settings.lock())).Exec(ctx)
-		return err
+		return t.blame(ctx, now)
 	})
 	if err != nil {
 		return err
 	}
 	return answer
+}
+
+// blame counts a failure against the network address. Its count begins anew when the first failure is as old as a lock lasts.
+func (t *trial) blame(ctx context.Context, now time.Time) error {
+	forget := now.Add(-t.settings.lock())
+	var failures int
+	if err := t.g.db.Conn(ctx).NewRaw(`INSERT INTO access_attempt AS t (key, failures, at, locked_until) VALUES (?, 1, ?, ?)
+		ON CONFLICT (key) DO UPDATE SET
+			failures = CASE WHEN t.at <= ? THEN 1 ELSE t.failures + 1 END,
+			at = CASE WHEN t.at <= ? THEN excluded.at ELSE t.at END
+		RETURNING failures`, addressKey(t.client.Address), now, never, forget, forget).Scan(ctx, &failures); err != nil {
+		return err
+	}
+	if failures != t.settings.AddressFailures {
+		return nil
+	}
+	return t.g.note(ctx, nil, "access.addressLimited", "网络地址暂停登录", map[string]any{"client": t.client.Address, "failures": failures})
 }
 
 // masked is the name as the log may know it: what is typed into the name field of an account that does not exist is now and then a password.
@@ -358,8 +371,8 @@ type ChangePasswordInput struct {
 	New string `json:"new" minLength:"1" maxLength:"256" doc:"新密码"`
 }
 
-// ChangePassword changes the password of the account that is signed in, ends its other logins, and gives this login its rights when they were withheld. A wrong old
-// password counts as a failed sign-in.
+// ChangePassword changes the password of the account that is signed in, ends its other logins, and gives this login its rights when
+// they were withheld. A wrong old password counts as a failed sign-in.
 func (g *Gate) ChangePassword(ctx context.Context, in ChangePasswordInput) error {
 	a, err := g.proveSelf(ctx, in.Old, "/old")
 	if err != nil {
@@ -407,7 +420,8 @@ func (g *Gate) setOwnPassword(ctx context.Context, a *Account, password string, 
 	return err
 }
 
-// proveSelf returns the account that is signed in, after its password has been given once more: a login left open is not enough to change how one signs in.
+// proveSelf returns the account that is signed in, after its password has been given once more: a login left open is not enough to
+// change how one signs in.
 func (g *Gate) proveSelf(ctx context.Context, password, pointer string) (*Account, error) {
 	a, err := g.self(ctx)
 	if err != nil {

@@ -15,9 +15,25 @@ import (
 	"anwang/internal/kernel/module"
 )
 
-// Routes adds the operations of the kernel's parts.
+// Routes adds the operations of the kernel's parts, and declares the permissions of those parts that do not do so themselves.
 func Routes(api *httpx.API, lists ledger.Service, k *module.Kernel, menu []module.MenuItem) {
+	k.Access.DeclarePermissions(permissions()...)
 	login(api, k, menu)
+	own(api, k)
+	accounts(api, k)
+	roles(api, k)
+	tokens(api, k)
+	divisions(api, k)
+	departments(api, k)
+	persons(api, k)
+	dicts(api, k)
+	deadlines(api, lists, k)
+	policies(api, k)
+	messages(api, k)
+	channels(api, k)
+	jobs(api, k)
+	events(api, k)
+	live(api, k)
 	files(api, k)
 	logRoutes(api, lists, k)
 	health(api, k)
@@ -31,6 +47,7 @@ type Me struct {
 	Name        string            `json:"name"`
 	Admin       string            `json:"admin" doc:"三员之一，空表示业务账号"`
 	MustChange  bool              `json:"mustChange" doc:"须先修改密码"`
+	MustEnrol   bool              `json:"mustEnrol" doc:"须先启用动态口令"`
 	Permissions []string          `json:"permissions" nullable:"false"`
 	Scope       []MyGrant         `json:"scope" nullable:"false" doc:"管辖范围，每个岗位一项"`
 	Menu        []module.MenuItem `json:"menu" nullable:"false"`
@@ -52,6 +69,7 @@ type SignedIn struct {
 	Token      string `json:"token" doc:"程序以 Authorization: Bearer 携带；浏览器用 Cookie，不必理会"`
 	CSRF       string `json:"csrf"`
 	MustChange bool   `json:"mustChange" doc:"须先修改密码，其他操作暂不可用"`
+	MustEnrol  bool   `json:"mustEnrol" doc:"须先启用动态口令，其他操作暂不可用"`
 }
 
 type signInReply struct {
@@ -73,7 +91,7 @@ func login(api *httpx.API, k *module.Kernel, menu []module.MenuItem) {
 			if err != nil {
 				return nil, err
 			}
-			return &signInReply{SetCookie: api.SignInCookie(token), Body: SignedIn{Token: token, CSRF: l.CSRF, MustChange: l.MustChange}}, nil
+			return &signInReply{SetCookie: api.SignInCookie(token), Body: SignedIn{Token: token, CSRF: l.CSRF, MustChange: l.MustChange, MustEnrol: l.MustEnrol}}, nil
 		})
 	httpx.Register(api, httpx.Op{ID: "sign-out", Method: "POST", Path: "/logout", Title: "退出登录", Tag: tagLogin, BeforeChange: true},
 		func(ctx context.Context, _ *struct{}) (*struct {
@@ -90,7 +108,7 @@ func login(api *httpx.API, k *module.Kernel, menu []module.MenuItem) {
 		func(ctx context.Context, _ *struct{}) (*httpx.Body[Me], error) {
 			a := actor.From(ctx)
 			session := httpx.SessionFrom(ctx)
-			me := Me{AccountID: a.ID, Name: a.Name, Admin: a.Admin, MustChange: session.MustChange, CSRF: session.CSRF,
+			me := Me{AccountID: a.ID, Name: a.Name, Admin: a.Admin, MustChange: session.MustChange, MustEnrol: session.MustEnrol, CSRF: session.CSRF,
 				Permissions: append([]string{}, a.Permissions()...), Scope: []MyGrant{}, Menu: []module.MenuItem{}}
 			for _, g := range a.Grants {
 				me.Scope = append(me.Scope, MyGrant{g.Role, g.UnitName, filled(g.Divisions), filled(g.Lines), g.Enterprise, filled(g.Grids)})

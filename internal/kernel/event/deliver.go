@@ -134,14 +134,14 @@ func (s *subscription) consume(ctx context.Context) error {
 		return fmt.Errorf("consume: %w", err)
 	}
 	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Drain)()
+	// Not Drain: it would wait for a server that is away. A message that was just handed over comes again after Silence.
+	defer context.AfterFunc(ctx, messages.Stop)()
 
 	var workers sync.WaitGroup
 	failed := make([]error, s.Concurrency)
 	for i := range s.Concurrency {
 		workers.Go(func() {
-			// Messages that were handed over before the drain are given back, not left to time out.
-			defer messages.Drain()
+			defer messages.Stop() // one that cannot go on ends them all
 			for {
 				msg, err := messages.Next()
 				if err != nil {

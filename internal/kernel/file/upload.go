@@ -184,10 +184,14 @@ func (s *Store) keepOnce(ctx context.Context, u *upload, c *content, body io.Rea
 		lost = !there // a restored database without its files is mended by whoever has the file
 	}
 	if fresh || lost {
-		if err := s.put(ctx, c.Object, c.MIME, io.NewSectionReader(body, 0, c.Size)); err != nil {
-			return err
+		err := s.put(ctx, c.Object, c.MIME, io.NewSectionReader(body, 0, c.Size))
+		if err == nil {
+			err = s.putThumbs(ctx, c, made)
 		}
-		if err := s.putThumbs(ctx, c, made); err != nil {
+		if notThere(err) {
+			return errRaced // the sweep removed the half written object
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -206,10 +210,16 @@ func (s *Store) keepOnce(ctx context.Context, u *upload, c *content, body io.Rea
 		// Either our object becomes the content's, or the content that is there is marked as used, which keeps the sweep away from it.
 		var claim int64
 		var err error
-		if first {
+		switch {
+		case first:
 			claim, err = affected(s.db.Conn(ctx).NewRaw("DELETE FROM file_garbage WHERE object = ? AND remove_after <> ''", c.Object).Exec(ctx))
-		} else {
+		case fresh: // somebody else was first; our object is garbage, also if a sweep has come before it
+			if err := s.discard(ctx, c.Object, now); err != nil {
+				return err
+			}
 			claim, err = affected(s.db.Conn(ctx).NewRaw("UPDATE file_blob SET used_at = ? WHERE hash = ?", now, c.Hash).Exec(ctx))
+		default:
+			claim, err = affected(s.db.Conn(ctx).NewRaw("UPDATE file_blob SET used_at = ? WHERE hash = ? AND object = ?", now, c.Hash, c.Object).Exec(ctx))
 		}
 		if err != nil {
 			return fmt.Errorf("store file: %w", err)

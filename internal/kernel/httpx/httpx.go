@@ -52,6 +52,8 @@ type Session struct {
 	CSRF string
 	// MustChange: the password has to be changed first; only operations marked BeforeChange are allowed.
 	MustChange bool
+	// MustEnrol: one-time passwords have to be turned on first; the caller has no rights until then.
+	MustEnrol bool
 }
 
 // Authenticator recognises callers by token. An unknown or expired token is an errs.Unauthenticated.
@@ -253,6 +255,8 @@ func (a *API) allow(op Op) func(huma.Context, func(huma.Context)) {
 				err = errNotSignedIn
 			case SessionFrom(c.Context()).MustChange && !op.BeforeChange:
 				err = errs.Forbidden("login.mustChangePassword", "请先修改初始密码或过期密码，再继续操作。")
+			case SessionFrom(c.Context()).MustEnrol && op.Need != "":
+				err = errs.Forbidden("login.mustEnrol", "您的角色须用动态口令登录，请先启用动态口令，再继续操作。")
 			case op.Need != "" && !who.Can(op.Need):
 				err = errs.Forbidden("permission.denied", "您没有“"+op.Title+"”的权限，如有需要请联系安全管理员。")
 			}

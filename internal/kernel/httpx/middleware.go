@@ -145,15 +145,34 @@ func SessionFrom(ctx context.Context) Session {
 	return s
 }
 
+// Token is what the request says its caller's token is, and whether a browser's cookie says so; empty when it says nothing.
+func Token(r *http.Request) (token string, byCookie bool) {
+	if header, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return header, false
+	}
+	if c, err := r.Cookie(cookieName); err == nil {
+		return c.Value, true
+	}
+	return "", false
+}
+
+type closingKey struct{}
+
+// WithClosing returns a context for requests that says when the server begins to stop. It does not end the requests: those under way may finish.
+func WithClosing(ctx context.Context, closing <-chan struct{}) context.Context {
+	return context.WithValue(ctx, closingKey{}, closing)
+}
+
+// Closing is closed when the server begins to stop. What has no end by itself, such as a stream of events, ends then.
+func Closing(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(closingKey{}).(<-chan struct{})
+	return c
+}
+
 // recognise finds out who is calling. Without a valid token the caller is nobody, and the operation decides what that means.
 func (a *API) recognise(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, byCookie := "", false
-		if header, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-			token = header
-		} else if c, err := r.Cookie(cookieName); err == nil {
-			token, byCookie = c.Value, true
-		}
+		token, byCookie := Token(r)
 		if token == "" || a.cfg.Auth == nil {
 			next.ServeHTTP(w, r)
 			return

@@ -96,7 +96,8 @@ type Line[R any] struct {
 	Changes  []Change // for the person to look at before confirming
 	Problems []Problem
 
-	columns []Column
+	columns   []Column
+	announced Action // by the dry run; empty for Create and Same
 }
 
 // Problem says what is wrong in a column. A line with problems is left out.

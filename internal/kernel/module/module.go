@@ -16,7 +16,9 @@ import (
 	"anwang/internal/kernel/event"
 	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/httpx"
+	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/ledger"
+	"anwang/internal/kernel/notify"
 	"anwang/internal/kernel/org"
 	"anwang/internal/kernel/policy"
 	"anwang/internal/kernel/record"
@@ -36,6 +38,8 @@ type Kernel struct {
 	Deadlines *deadline.Book
 	Files     *file.Store
 	Bus       *event.Bus
+	Notify    *notify.Notifier
+	Jobs      *job.Queue
 	Slog      *slog.Logger
 }
 
@@ -48,7 +52,11 @@ type Module struct {
 	Permissions   []access.Permission
 	Dicts         []dict.Kind
 	Rules         []deadline.Rule
+	Policies      []policy.Any
+	Templates     []notify.Template
 	Subscriptions []event.Subscription
+	Jobs          []job.Kind
+	Schedules     []job.Every
 	Menu          []MenuItem
 	// Guards say who may see the attachments of the module's records, by record type.
 	Guards map[string]file.Guard

@@ -100,9 +100,14 @@ func (o *Directory) CompetentDepartments(ctx context.Context, division, line str
 	}
 	nearness := map[string]int{}
 	var codes []string
+	add := func(code string, i int) { nearness[code], codes = i, append(codes, code) }
 	for i, d := range snap.Chain(snap.Current(division, on)) {
-		nearness[d.Code] = i
-		codes = append(codes, d.Code)
+		add(d.Code, i)
+		for _, old := range snap.merged {
+			if snap.Renumbered(old.Code, on) == d.Code {
+				add(old.Code, i) // a function given under the old code of the same division goes on
+			}
+		}
 	}
 	if len(codes) == 0 {
 		return nil, nil
@@ -268,20 +273,29 @@ func (o *Directory) EndFunction(ctx context.Context, id string, version int64, l
 	return fn, err
 }
 
-// Departments lists the departments of a division on the day of on, by kind and name; below includes those of everything that lies in it. It
-// asks for View or Manage.
+// Departments lists the departments of a division on the day of on, by division, kind and name, those of divisions that were merged into it
+// included; below includes those of everything that lies in it. It asks for View or Manage.
 func (o *Directory) Departments(ctx context.Context, division string, below bool, on time.Time) ([]*Department, error) {
 	if err := Need(ctx, View, Manage); err != nil {
 		return nil, err
 	}
+	snap, err := o.Divisions(ctx)
+	if err != nil {
+		return nil, err
+	}
 	day := clock.Date(on)
 	return o.departments.Find(ctx, scope.All("departments are no secret inside the house"), func(q *bun.SelectQuery) *bun.SelectQuery {
-		q = q.Where(during("r"), day, day).Order("division", "kind", "name")
-		if below {
-			prefix := gbcode.Division(division).Prefix()
-			return q.Where("r.division >= ? AND r.division <= ?", division, prefix+"999999999999"[len(prefix):])
-		}
-		return q.Where("r.division = ?", division)
+		return q.Where(during("r"), day, day).Order("division", "kind", "name").WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+			for _, code := range snap.Reach(division, on) {
+				last := code
+				if below {
+					prefix := gbcode.Division(code).Prefix()
+					last = prefix + "999999999999"[len(prefix):]
+				}
+				q = q.WhereOr("r.division BETWEEN ? AND ?", code, last)
+			}
+			return q
+		})
 	})
 }
 

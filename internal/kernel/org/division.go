@@ -40,7 +40,9 @@ type Division struct {
 	ValidTo     string       `bun:"valid_to" json:"validTo" doc:"最后有效日期（含当日），空表示现行"`
 	// Successors are the codes that took over on the day after ValidTo: one when it was wholly merged, several when it was split, none when
 	// nobody has said yet.
-	Successors  []string     `bun:"successors,type:text" json:"successors" doc:"继任代码"`
+	Successors []string `bun:"successors,type:text" json:"successors" doc:"继任代码"`
+	// Recoded says that the successor is this very division under a new code, so that posts and functions given for the old code go on.
+	Recoded     bool         `bun:"recoded" json:"recoded" doc:"继任代码是同一区划的新代码"`
 	FormerNames []FormerName `bun:"former_names,type:text" json:"formerNames" doc:"曾用名，旧的在前"`
 	Basis       string       `bun:"basis" json:"basis" doc:"最近一次设立、更名、撤并的依据"`
 	Lon         *float64     `bun:"lon" json:"lon,omitempty" doc:"驻地经度，CGCS2000"`
@@ -139,6 +141,19 @@ func (s *Divisions) Current(code string, on time.Time) string {
 	for range 100 { // longer than any history, and an end to one that runs in a circle
 		d := s.byCode[code]
 		if d == nil || d.ValidTo == "" || day <= d.ValidTo || len(d.Successors) != 1 {
+			break
+		}
+		code = d.Successors[0]
+	}
+	return code
+}
+
+// Renumbered follows new codes of the same division to the one in use on the day of on. It stops where a division was merged with others.
+func (s *Divisions) Renumbered(code string, on time.Time) string {
+	day := clock.Date(on)
+	for range 100 {
+		d := s.byCode[code]
+		if d == nil || !d.Recoded || len(d.Successors) != 1 || d.ValidTo == "" || day <= d.ValidTo {
 			break
 		}
 		code = d.Successors[0]

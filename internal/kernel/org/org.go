@@ -21,14 +21,14 @@
 //
 // # Who may
 //
-// [Manage] (the system administrator) edits; [View] reads. Departments, functions and divisions are no secret inside the house; persons and posts are seen
-// from the territory in which the post lies. Telephone and citizen numbers are masked everywhere but in [Directory.Reveal], which asks for
-// [Personal] and leaves a log entry.
+// [Manage] (the system administrator) edits; [View] reads. Departments, functions and divisions are no secret inside the house;
+// persons and posts are seen from the territory in which the post lies. Telephone and citizen numbers are masked everywhere but in
+// [Directory.Reveal], which asks for [Personal] and leaves a log entry.
 //
 // # Known weaknesses
 //
-// Divisions are read into memory: about 0.5 kB each, 20 MB for two whole provinces with their villages. Citizen numbers are sealed with a random nonce, so two
-// persons with the same number are not noticed.
+// Divisions are read into memory: about 0.5 kB each, 20 MB for two whole provinces with their villages. Citizen numbers are sealed
+// with a random nonce, so two persons with the same number are not noticed.
 package org
 
 import (

@@ -225,6 +225,9 @@ func TestReachAfterRecoding(t *testing.T) {
 				t.Errorf("reach of %s on %s: %v, want %v", c.code, clock.Date(c.on), got, c.want)
 			}
 		}
+		if s.Renumbered(old, kerneltest.Noon) != today {
+			t.Error("the shipped recoding is not marked as such")
+		}
 		if s.Current(old, kerneltest.Noon) != today || s.Current(old, day("2019-01-01")) != old {
 			t.Error("current code of the old one")
 		}
@@ -271,6 +274,9 @@ func TestMergeTowns(t *testing.T) {
 		if got := s.Reach(shitai, day("2027-01-01")); !slices.Equal(got, []string{shitai}) {
 			t.Errorf("the county reaches them by itself: %v", got)
 		}
+		if s.Renumbered(renli, day("2027-06-01")) != renli {
+			t.Error("a merger counts as a new code")
+		}
 		if s.Current(renli, day("2027-06-01")) != third {
 			t.Error("current does not follow two mergers")
 		}
@@ -311,6 +317,8 @@ func TestRecodeMovesWhatLiesBelow(t *testing.T) {
 	kerneltest.EachEngine(t, parts, func(t *testing.T, d *db.DB) {
 		k := open(t, d).seed("341722")
 		ctx := sysadmin(t)
+		bureau := must[*org.Department](t)(k.AddDepartment(ctx, org.DepartmentInput{Name: "石台县应急管理局", Division: shitai, Kind: org.Regulator}))
+		must[*org.Function](t)(k.AssignFunction(ctx, org.FunctionInput{DepartmentID: bureau.ID, Line: "hazchem", Basis: "三定方案"}))
 		must[*org.Division](t)(k.AddDivision(ctx, org.DivisionInput{Code: "341782", Name: "石台市", ValidFrom: "2026-07-01", Basis: "国函〔2026〕1号"}))
 		if err := k.Merge(ctx, org.MergeInput{From: []string{shitai}, Into: "341782000000", On: "2026-07-01", Recode: true, Basis: "国函〔2026〕1号"}); err != nil {
 			t.Fatal(err)
@@ -328,6 +336,21 @@ func TestRecodeMovesWhatLiesBelow(t *testing.T) {
 		}
 		if got := s.Reach("341782000000", after); !slices.Equal(got, []string{"341782000000", shitai}) {
 			t.Errorf("reach of the recoded county: %v", got)
+		}
+		// What was given for the old code goes on under the new one.
+		if s.Renumbered(renli, after) != "341782100000" || s.Renumbered(renli, day("2026-06-30")) != renli {
+			t.Error("the old code is not followed to the new one, or too early")
+		}
+		if cs := must[[]org.Competence](t)(k.CompetentDepartments(ctx, "341782100002", "hazchem", after)); len(cs) != 1 || cs[0].Department.ID != bureau.ID {
+			t.Errorf("competent under the new code: %+v", cs)
+		}
+		for _, below := range []bool{false, true} {
+			if ds := must[[]*org.Department](t)(k.Departments(ctx, "341782000000", below, after)); len(ds) != 1 {
+				t.Errorf("departments under the new code: %v", ds)
+			}
+		}
+		if ds := must[[]*org.Department](t)(k.Departments(ctx, renli, true, after)); len(ds) != 0 {
+			t.Errorf("departments of a town: %v", ds)
 		}
 		k.verified()
 	})
@@ -586,6 +609,10 @@ func TestCompetentDepartments(t *testing.T) {
 		if err := k.Merge(ctx, org.MergeInput{From: []string{shitai}, Into: "341782000000", On: "2026-07-01", Recode: true, Basis: "试"}); err != nil {
 			t.Fatal(err)
 		}
+		if got := ask("hazchem", "2026-08-01"); got != "石台县应急管理局 石台县应急管理局* 池州市应急管理局" {
+			t.Errorf("under the new code the functions go on: %s", got)
+		}
+		must[*org.Department](t)(k.EditDepartment(ctx, emergency, 1, org.DepartmentInput{Name: "石台县应急管理局", Division: shitai, Kind: org.Regulator, ValidFrom: "2019-01-01", ValidTo: "2026-06-30"}))
 		successor := dept("石台市应急管理局", "341782000000", "2026-07-01", "")
 		assign(successor, "hazchem", "2026-07-01", "")
 		if got := ask("hazchem", "2026-08-01"); got != "石台市应急管理局 池州市应急管理局" {
@@ -602,7 +629,7 @@ func TestCompetentDepartments(t *testing.T) {
 		if got := ask("health", "2026-03-11"); got != "石台县应急管理局*" {
 			t.Errorf("after the function ended: %s", got)
 		}
-		if _, err := k.AddDepartment(ctx, org.DepartmentInput{Name: "石台县应急管理局", Division: shitai, Kind: org.Regulator}); code(err) != "org.departmentExists" {
+		if _, err := k.AddDepartment(ctx, org.DepartmentInput{Name: "石台县卫生健康委员会", Division: shitai, Kind: org.Regulator}); code(err) != "org.departmentExists" {
 			t.Errorf("same name twice: %v", err)
 		}
 		if _, err := k.AssignFunction(ctx, org.FunctionInput{DepartmentID: emergency, Line: "hazchem", Basis: "x"}); code(err) != "org.functionExists" {

@@ -278,8 +278,8 @@ func (o *Directory) Person(ctx context.Context, id string) (*PersonView, error) 
 	return p.view(), nil
 }
 
-// Reveal returns a person with telephone and citizen number in full. It asks for Personal in the person's territory and for a reason, which goes into the
-// log. The program's own work (AsSystem) is logged too.
+// Reveal returns a person with telephone and citizen number in full. It asks for Personal in the person's territory and for a
+// reason, which goes into the log. The program's own work (AsSystem) is logged too.
 func (o *Directory) Reveal(ctx context.Context, id, reason string) (*PersonView, error) {
 	f, err := sight(ctx, Personal)
 	if err != nil {
@@ -554,4 +554,28 @@ func (o *Directory) HasPosts(ctx context.Context, personID string) (bool, error)
 	var n int
 	err := o.db.Conn(ctx).NewRaw("SELECT count(*) FROM org_post WHERE person_id = ? AND (valid_to = '' OR valid_to >= ?)", personID, o.today()).Scan(ctx, &n)
 	return n > 0, err
+}
+
+// Holding returns the posts with one of the roles that are held on the day of on, in the order of people, as PostsOf does for one person. It is for finding those who
+// have to be told of something, and asks for no permission.
+func (o *Directory) Holding(ctx context.Context, roles []string, on time.Time) ([]Held, error) {
+	day := clock.Date(on)
+	var people []string
+	if err := o.db.Conn(ctx).NewSelect().TableExpr("org_post AS r").ColumnExpr("DISTINCT r.person_id").
+		Where("r.role IN (?)", bun.List(roles)).Where(during("r"), day, day).OrderExpr("r.person_id").Scan(ctx, &people); err != nil {
+		return nil, err
+	}
+	var out []Held
+	for _, id := range people {
+		posts, err := o.PostsOf(ctx, id, on)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range posts {
+			if slices.Contains(roles, p.Role) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out, nil
 }

@@ -41,7 +41,7 @@ type MergeInput struct {
 	From []string `json:"from" minItems:"1" maxItems:"50" doc:"被撤并的代码"`
 	Into string   `json:"into" minLength:"12" maxLength:"12" doc:"并入的代码，应已存在"`
 	On   string   `json:"on" format:"date" doc:"生效日期"`
-	// Recode says that this is one whole division under a new code, so that what lies below moves with its last digits unchanged and exists there too.
+	// Recode says that this is the same division under a new code, so that what lies below moves with its last digits unchanged and exists there too.
 	// Without it the divisions below end without successor, until they too are merged, one by one.
 	Recode bool   `json:"recode,omitempty" doc:"整建制改码：下级代码后几位不变"`
 	Basis  string `json:"basis" minLength:"1" maxLength:"500" doc:"批准文号"`
@@ -172,7 +172,7 @@ func (o *Directory) endDivision(ctx context.Context, d, into *Division, in Merge
 			x.ValidTo = dayBefore(in.On)
 		}
 		if heir != "" {
-			x.Successors = []string{heir}
+			x.Successors, x.Recoded = []string{heir}, in.Recode
 		}
 		x.Basis = in.Basis
 		if err := o.divisions.Update(ctx, x, record.Change{Fact: "org.divisionMerged", Title: "区划撤并", Data: in}); err != nil {

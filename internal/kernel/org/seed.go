@@ -42,6 +42,9 @@ const chunk = 500
 // roots, all above and all below them. The root scope.Nation brings all provinces, cities and counties. What is there stays as it is. It
 // may be called at every start, and continues where an earlier call was cut off. It asks for Manage.
 func (o *Directory) SeedDivisions(ctx context.Context, roots ...string) error {
+	if err := Need(ctx, Manage); err != nil {
+		return err
+	}
 	var codes []gbcode.Division
 	for _, r := range roots {
 		code := gbcode.Division(scope.Nation)
@@ -92,8 +95,7 @@ func seedDigest(roots []gbcode.Division) (string, error) {
 		}
 		fmt.Fprintf(h, "%s %d\n%s", e.Name(), len(b), b)
 	}
-	slices.Sort(roots)
-	fmt.Fprint(h, roots)
+	fmt.Fprint(h, slices.Sorted(slices.Values(roots)))
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
@@ -104,6 +106,7 @@ func shipped(roots []gbcode.Division) ([]*Division, error) {
 		return nil, err
 	}
 	all := []*Division{}
+	roots = slices.Clone(roots)
 	for _, d := range recoded {
 		if to := gbcode.Division(d.Successors[0]); concerns(roots, to) || concerns(roots, gbcode.Division(d.Code)) {
 			all = append(all, d.Division)
@@ -188,9 +191,10 @@ const (
 	maxImport = 64 << 20 // bytes: all villages of the country are 30 MB
 )
 
-// ImportDivisions reads a CSV file of divisions: columns code and name, and optionally kind, valid_from, valid_to, successor, basis, lon, lat, in any order; UTF-8
-// or GB 18030. It reports every faulty row, and writes only when there is none and dryRun is false. Divisions that exist keep their name:
-// a row with another name is a fault, because a new name needs a date (Rename). progress may be nil. It asks for Manage.
+// ImportDivisions reads a CSV file of divisions: columns code and name, and optionally kind, valid_from, valid_to, successor, basis,
+// lon, lat, in any order; UTF-8 or GB 18030. It reports every faulty row, and writes only when there is none and dryRun is false.
+// Divisions that exist keep their name: a row with another name is a fault, because a new name needs a date (Rename). progress may
+// be nil. It asks for Manage.
 func (o *Directory) ImportDivisions(ctx context.Context, r io.Reader, dryRun bool, progress func(done, total int)) (*ImportReport, error) {
 	if err := Need(ctx, Manage); err != nil {
 		return nil, err
@@ -366,7 +370,7 @@ func divisionOf(cell func(string) string) (*Division, *RowFault) {
 		if err != nil {
 			f.add("successor", err.Error()+"。")
 		}
-		d.Successors = []string{string(to)}
+		d.Successors, d.Recoded = []string{string(to)}, cell("recoded") == "true"
 	}
 	if lon, lat := cell("lon"), cell("lat"); lon != "" || lat != "" {
 		x, errX := strconv.ParseFloat(lon, 64)

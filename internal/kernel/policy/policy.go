@@ -49,11 +49,12 @@ type Version struct {
 type Store struct {
 	db       *db.DB
 	versions *record.Store[Version, *Version]
+	declared []Any // in the order of declaration; fixed once the program is put together
 }
 
 // New returns the store in d.
 func New(d *db.DB, log *audit.Log, reg *record.Registry) *Store {
-	return &Store{d, record.NewStore[Version](d, log, reg, record.Type{Name: "policy.version", Title: "策略"})}
+	return &Store{db: d, versions: record.NewStore[Version](d, log, reg, record.Type{Name: "policy.version", Title: "策略"})}
 }
 
 // Policy is one module's policy, with the value that holds where nobody has set another.

@@ -70,10 +70,10 @@ var defaultGrading = GradingPolicy{
 func validateGrading(g GradingPolicy) error {
 	var p problems
 	if g.B <= 0 || g.C <= g.B || g.D <= g.C {
-		p.add("/b", "各级起点应为正数，且 B、C、D 依次增大")
+		p.add("/value/b", "各级起点应为正数，且 B、C、D 依次增大")
 	}
 	for i, s := range g.Scores {
-		at := fmt.Sprintf("/scores/%d", i)
+		at := fmt.Sprintf("/value/scores/%d", i)
 		switch s.When {
 		case "line", "hazard", "scale":
 		case "employees":

@@ -6,7 +6,6 @@ import (
 	"anwang/internal/kernel/flow"
 	"anwang/internal/kernel/httpx"
 	"anwang/internal/kernel/ledger"
-	"anwang/internal/kernel/policy"
 	"anwang/internal/module/enterprise/enterpriseapi"
 )
 
@@ -33,40 +32,11 @@ type lookupInput struct {
 	USCC string `query:"uscc" required:"true" maxLength:"40" doc:"统一社会信用代码"`
 }
 
-type gradingInput struct {
-	Division string `query:"division" required:"true" maxLength:"12" doc:"12位行政区划代码"`
-}
-
-type gradingReply struct {
-	Version string        `json:"version" doc:"规则版本；default 表示内置规则"`
-	Value   GradingPolicy `json:"value"`
-}
-
-type gradingSetting struct {
-	Division      string        `json:"division" minLength:"12" maxLength:"12" doc:"适用的行政区划"`
-	EffectiveFrom string        `json:"effectiveFrom" format:"date" doc:"生效日期"`
-	Basis         string        `json:"basis" minLength:"1" maxLength:"500" doc:"依据的文件"`
-	Value         GradingPolicy `json:"value"`
-}
-
 func (s *Service) routes(api *httpx.API, lists ledger.Service) {
 	ledger.Serve(lists, s.list)
 	httpx.Register(api, httpx.Op{ID: "lookup-enterprise", Method: "GET", Path: path + "/lookup", Title: "按统一社会信用代码查找", Tag: tag, Need: Edit},
 		func(ctx context.Context, in *lookupInput) (*httpx.Body[*Prefill], error) {
 			return reply(s.Lookup(ctx, in.USCC))
-		})
-	httpx.Register(api, httpx.Op{ID: "read-enterprise-grading", Method: "GET", Path: path + "/grading", Title: "分类分级规则", Tag: tag, Need: View},
-		func(ctx context.Context, in *gradingInput) (*httpx.Body[gradingReply], error) {
-			g, version, err := s.Grading(ctx, in.Division, s.db.Clock.Now())
-			return reply(gradingReply{version, g}, err)
-		})
-	httpx.Register(api, httpx.Op{ID: "set-enterprise-grading", Method: "POST", Path: path + "/grading", Title: "设定分类分级规则", Tag: tag, Need: policy.Manage},
-		func(ctx context.Context, in *httpx.Body[gradingSetting]) (*httpx.Body[gradingReply], error) {
-			v, err := s.SetGrading(ctx, in.Body.Division, in.Body.EffectiveFrom, in.Body.Basis, in.Body.Value)
-			if err != nil {
-				return nil, err
-			}
-			return httpx.Reply(gradingReply{v.ID, in.Body.Value}), nil
 		})
 	httpx.Register(api, httpx.Op{ID: "register-enterprise", Method: "POST", Path: path, Title: "登记企业", Tag: tag, Need: Edit, Status: 201},
 		func(ctx context.Context, in *httpx.Body[RegisterInput]) (*httpx.Body[*File], error) {
@@ -91,6 +61,9 @@ func (s *Service) routes(api *httpx.API, lists ledger.Service) {
 	serve(api, s.steps.close, s.Close)
 	serve(api, s.steps.reopen, s.Reopen)
 	serve(api, s.steps.merge, s.MergeInto)
+	if s.imports != nil {
+		s.imports.Serve(api, lists)
+	}
 }
 
 func serve[In flow.Input](api *httpx.API, step flow.Step[Enterprise, In], do func(ctx context.Context, id string, in In) (*File, error)) {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,7 +20,9 @@ import (
 	"anwang/internal/kernel/db"
 	"anwang/internal/kernel/dict"
 	"anwang/internal/kernel/errs"
+	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/httpx"
+	"anwang/internal/kernel/importer"
 	"anwang/internal/kernel/kerneltest"
 	"anwang/internal/kernel/ledger"
 	"anwang/internal/kernel/org"
@@ -39,7 +42,7 @@ const (
 	otherCounty = "341721000000" // 东至县
 )
 
-var parts = []db.Migrations{audit.Migrations, org.Migrations, dict.Migrations, policy.Migrations, httpx.Migrations, Migrations}
+var parts = []db.Migrations{audit.Migrations, org.Migrations, dict.Migrations, policy.Migrations, httpx.Migrations, file.Migrations, importer.Migrations, Migrations}
 
 // world is an installation of 石台 with the module.
 type world struct {
@@ -53,6 +56,9 @@ type world struct {
 	api      *httpx.API
 	handler  http.Handler
 	sessions map[string]*actor.Actor // by token
+	files    *file.Store
+	importer *importer.Importer
+	waiting  []string // imports whose work is to be done
 }
 
 func each(t *testing.T, test func(t *testing.T, w *world)) {
@@ -74,7 +80,18 @@ func open(t testing.TB, d *db.DB) *world {
 	tables.Declare(Dicts...)
 	w.policies = policy.New(d, w.log, w.reg)
 	w.Service = New(d, w.log, w.reg, w.org, tables, w.policies)
-	ctx := actor.AsSystem(t.Context(), "test")
+	bucket, err := file.OpenFolder(filepath.Join(t.TempDir(), "files"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { bucket.Close() })
+	w.files = file.New(d, w.log, w.reg, bucket, file.Config{}, quiet)
+	w.importer = importer.New(d, w.log, w.reg, w.files, func(_ context.Context, _, run string) error {
+		w.waiting = append(w.waiting, run)
+		return nil
+	})
+	w.ImportWith(w.importer)
+	ctx := actor.AsSystem(context.Background(), "test")
 	if err := w.org.SeedDivisions(ctx, "341722", "341721"); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -15,6 +14,7 @@ import (
 	"anwang/internal/kernel/dict"
 	"anwang/internal/kernel/errs"
 	"anwang/internal/kernel/flow"
+	"anwang/internal/kernel/importer"
 	"anwang/internal/kernel/ledger"
 	"anwang/internal/kernel/org"
 	"anwang/internal/kernel/policy"
@@ -35,6 +35,7 @@ type Service struct {
 	steps    steps
 	machine  *flow.Machine[Enterprise, *Enterprise]
 	list     *ledger.List[Row]
+	imports  *importer.Kind[row] // nil until Import
 }
 
 // New returns the service in d.
@@ -300,15 +301,4 @@ func summary(e *Enterprise) *enterpriseapi.Enterprise {
 	return &enterpriseapi.Enterprise{ID: e.ID, Origin: e.Origin, Version: e.Version, Place: e.Place, State: string(e.State), Name: e.Name, ShortName: e.ShortName,
 		USCC: e.USCC, Number: e.Number, Industry: e.Industry, Scale: e.Scale, Class: e.Class, Grade: e.Grade, Hazards: e.Hazards, Lon: e.Lon, Lat: e.Lat,
 		Employees: e.Employees, MergedInto: e.MergedInto}
-}
-
-// SetGrading sets the grading policy of a division from a day on: see policy.Policy.Set. Files are judged by it when they are next changed, and all of them by Regrade jobs.
-func (s *Service) SetGrading(ctx context.Context, division, from, basis string, g GradingPolicy) (*policy.Version, error) {
-	return s.policies.Set(ctx, division, from, basis, g)
-}
-
-// Grading is the grading policy in force in a division on a day, with its version ("default" where nobody has set one).
-func (s *Service) Grading(ctx context.Context, division string, on time.Time) (GradingPolicy, string, error) {
-	g, version, err := s.policies.For(ctx, division, on)
-	return g, cmp.Or(version, "default"), err
 }

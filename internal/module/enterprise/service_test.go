@@ -506,13 +506,16 @@ func TestFinder(t *testing.T) {
 func TestGradingPolicy(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.sign("boss", actor.Grant{Permissions: []string{"policy.manage", View}, Divisions: []string{county}})
-		rule := obj{"highRiskLines": []string{}, "highRiskHazards": []string{}, "scores": []obj{{"when": "missing", "value": "position", "points": 15, "reason": "未标注位置"}}, "b": 10, "c": 20, "d": 30}
-		setting := obj{"division": town, "effectiveFrom": "2026-01-01", "basis": "仁里镇〔2026〕1号", "value": rule}
-		w.must(403, "office", "POST", "/enterprises/grading", setting)
-		w.must(403, "boss", "POST", "/enterprises/grading", obj{"division": otherCounty, "effectiveFrom": "2026-01-01", "basis": "x", "value": rule})
-		version := w.must(200, "boss", "POST", "/enterprises/grading", setting)["version"]
-		rule["c"] = 5
-		w.must(422, "boss", "POST", "/enterprises/grading", setting)
+		rule := GradingPolicy{Scores: []Score{{"missing", "position", 15, "未标注位置"}}, B: 10, C: 20, D: 30}
+		set, err := w.Service.policies.Set(w.as("boss"), town, "2026-01-01", "仁里镇〔2026〕1号", rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		version := set.ID
+		rule.C = 5
+		if _, err := w.Service.policies.Set(w.as("boss"), town, "2026-01-01", "x", rule); errs.KindOf(err) != errs.KindInvalid {
+			t.Errorf("a rule without sense: %v", err)
+		}
 		e := w.must(200, "office", "GET", "/enterprises/"+w.register(1, obj{"hazards": []string{"dust"}}), nil)
 		if g := e["grading"].(obj); e["grade"] != "B" || e["class"] != "general" || g["rule"] != version || fmt.Sprint(g["reasons"]) != "[未标注位置 +15]" {
 			t.Errorf("by the town's rule: %v %v", e["grade"], g)

@@ -100,7 +100,7 @@ func (s *Service) act(ctx context.Context, g *Item, me Person, in ActionInput, c
 	var site *Site
 	if in.PlaceID != "" {
 		var err error
-		if site, err = s.sites.Load(ctx, scope.For(ctx, Act), in.PlaceID); err != nil {
+		if site, err = s.siteFor(ctx, Act, g.ID, in.PlaceID); err != nil {
 			return nil, err
 		}
 		a.Place, a.SiteID = site.Place, site.ID

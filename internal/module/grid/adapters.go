@@ -134,7 +134,9 @@ func Templates() []notify.Template {
 	}}
 }
 
-// alarm tells town offices by kernel/notify.
+// Alarm tells town offices by kernel/notify, which must have the module's [Templates].
+func Alarm(n *notify.Notifier, towns Towns) Alerts { return alarm{n, towns} }
+
 type alarm struct {
 	notifier *notify.Notifier
 	towns    Towns

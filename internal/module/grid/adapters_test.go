@@ -81,7 +81,7 @@ func TestAdapters(t *testing.T) {
 		if err := n.Seed(ctx); err != nil {
 			t.Fatal(err)
 		}
-		bell := alarm{n, office{}}
+		bell := Alarm(n, office{})
 		for range 2 { // a repeat tells nobody twice
 			if err := bell.TellTown(ctx, Alert{Town: "341722100000", Title: "网格员报告", Text: "情况", RecordType: "grid.action", RecordID: "r1"}); err != nil {
 				t.Fatal(err)

@@ -2,6 +2,7 @@ package grid
 
 import (
 	"context"
+	"slices"
 
 	"anwang/internal/kernel/flow"
 	"anwang/internal/kernel/scope"
@@ -38,15 +39,19 @@ func (s *Service) GridByID(ctx context.Context, id string) (*GridDetail, error) 
 		return nil, err
 	}
 	for _, b := range drawn {
-		if b.ValidTo == "" {
+		switch {
+		case b.ValidTo == "":
 			out.Boundary = b
 			continue
+		case b.ValidTo < b.ValidFrom:
+			continue // replaced on the day it was drawn
 		}
 		out.Former = append(out.Former, Former{b.ID, b.ValidFrom, b.ValidTo, b.Area, b.Reason})
 	}
 	if out.Duties, err = s.dutiesOf(ctx, id); err != nil {
 		return nil, err
 	}
+	out.Duties = slices.DeleteFunc(out.Duties, func(d *Duty) bool { return d.ValidTo != "" && d.ValidTo < d.ValidFrom }) // replaced on the day of appointment
 	if out.Absences, err = s.absencesOf(ctx, id, s.today()); err != nil {
 		return nil, err
 	}

@@ -31,9 +31,10 @@
 //
 // # Events
 //
-// Out: grid.created, grid.changed, grid.bounded, grid.retired, grid.appointed, grid.dutyEnded, grid.absent, grid.placeAdded, grid.placeChanged, grid.placeAssigned, grid.placeClosed,
+// Out: grid.created, grid.changed, grid.bounded, grid.unbounded, grid.retired, grid.appointed, grid.dutyEnded, grid.absent, grid.placeAdded, grid.placeChanged, grid.placeAssigned, grid.placeClosed,
 // grid.taskPlanned, grid.taskDone, grid.taskReassigned, grid.taskCancelled, grid.patrolStarted, grid.patrolFinished, grid.patrolAbandoned, grid.visited, grid.visitConfirmed,
-// grid.actionTaken, grid.actionEscalated, grid.actionAcknowledged. In: enterprise.* (copies of enterprises).
+// grid.actionTaken, grid.actionEscalated, grid.actionAcknowledged. In: enterprise.* (copies of enterprises). Looks at
+// tracks are log entries grid.trackViewed, which are no events.
 //
 // # Known weakness
 //

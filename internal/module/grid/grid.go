@@ -183,6 +183,7 @@ type Task struct {
 	scope.Place
 
 	GridID      string    `bun:"grid_id" json:"gridId"`
+	FirstGridID string    `bun:"first_grid_id" json:"firstGridId" doc:"安排任务时对象所在的网格"`
 	SiteID      string    `bun:"site_id" json:"siteId"`
 	SiteName    string    `bun:"site_name" json:"siteName"`
 	SiteKind    string    `bun:"site_kind" json:"siteKind"`

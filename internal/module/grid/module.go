@@ -1,5 +1,3 @@
-//go:build wait
-
 package grid
 
 import (
@@ -16,11 +14,11 @@ import (
 	"anwang/internal/module/hiddendanger/hiddendangerapi"
 )
 
-// Make returns the service and its declaration over a kernel. dangers takes in what officers find, towns says who is the town office.
-func Make(k *module.Kernel, dangers hiddendangerapi.Reporter, towns Towns) (*Service, module.Module) {
+// Make returns the service and its declaration over a kernel. dangers takes in what officers find, alerts tells the town offices: see [Alarm].
+func Make(k *module.Kernel, dangers hiddendangerapi.Reporter, alerts Alerts) (*Service, module.Module) {
 	dir := directory{k.Org, k.Access, k.Clock}
 	s := New(Deps{DB: k.DB, Log: k.Log, Records: k.Records, Policies: k.Policies, Deadlines: k.Deadlines, Codes: k.Dict, Divisions: dir, People: dir, Files: attachments{k.Files},
-		Alerts: alarm{k.Notify, towns}, Dangers: dangers})
+		Alerts: alerts, Dangers: dangers})
 	return s, s.Module()
 }
 
@@ -28,14 +26,8 @@ func Make(k *module.Kernel, dangers hiddendangerapi.Reporter, towns Towns) (*Ser
 func (s *Service) Module() module.Module {
 	return module.Module{
 		Name: "grid", Title: tag,
-		Migrations: Migrations, Permissions: Permissions(), Dicts: []dict.Kind{{Key: PlaceKind, Title: "巡查场所种类", Seed: placeKinds}}, Rules: Rules(), Templates: Templates(),
+		Migrations: Migrations, Permissions: Permissions(), Dicts: []dict.Kind{{Key: PlaceKind, Title: "巡查场所种类", Seed: placeKinds}}, Rules: Rules(),
 		Subscriptions: []event.Subscription{event.On("grid/enterprises", enterpriseEvents, func(ctx context.Context, _ event.Meta, e told) error { return s.Learn(ctx, e.learn()) })},
-		Schedules: []job.Every{{Name: "grid/plan", DailyAt: "00:10", Run: func(ctx context.Context) error {
-			if _, err := s.Plan(ctx); err != nil {
-				return err
-			}
-			return s.GiveUp(ctx)
-		}}},
 		Menu: []module.MenuItem{
 			{Group: tag, Title: "今日应巡", Path: "/patrol-today", Need: Walk, Order: 10},
 			{Group: tag, Title: "网格", Path: "/grids", Need: View, Order: 20},
@@ -45,8 +37,10 @@ func (s *Service) Module() module.Module {
 			{Group: tag, Title: "履职记录", Path: "/grid-actions", Need: View, Order: 60},
 			{Group: tag, Title: "巡查统计", Path: "/grid-statistics", Need: View, Order: 70},
 		},
-		Guards: s.guards(),
-		Routes: func(api *httpx.API, lists ledger.Service) { s.Serve(api, lists) },
+		Templates: Templates(),
+		Schedules: []job.Every{{Name: "grid.daily", DailyAt: "00:10", Run: s.Daily}},
+		Guards:    s.guards(),
+		Routes:    func(api *httpx.API, lists ledger.Service) { s.Serve(api, lists) },
 		Importers: map[string]module.Importer{"grids": {Title: "网格", Run: func(ctx context.Context, file io.ReaderAt, size int64, _ string, apply bool, progress func(done, total int)) (module.ImportReport, error) {
 			return s.importFile(ctx, file, size, apply, progress)
 		}}},
@@ -71,4 +65,9 @@ func (s *Service) importFile(ctx context.Context, file io.ReaderAt, size int64, 
 		out.Errors = append(out.Errors, module.RowError(e))
 	}
 	return out, nil
+}
+
+// Diagrams draws the states of grids, patrols and acts, for docs/modules/grid.md.
+func (s *Service) Diagrams() []string {
+	return []string{s.flows.grid.Mermaid(), s.flows.patrol.Mermaid(), s.flows.action.Mermaid()}
 }

@@ -198,7 +198,7 @@ func (in *PatrolInput) check() error {
 }
 
 func (s *Service) visit(ctx context.Context, p *Patrol, in VisitInput, way *track, c phoneClock, pol Policy) error {
-	site, err := s.sites.Load(ctx, scope.For(ctx, Walk), in.PlaceID)
+	site, err := s.siteFor(ctx, Walk, p.GridID, in.PlaceID)
 	if err != nil {
 		return err
 	}
@@ -215,6 +215,23 @@ func (s *Service) visit(ctx context.Context, p *Patrol, in VisitInput, way *trac
 		return err
 	}
 	return s.complete(ctx, v, p.TrackJumps)
+}
+
+// siteFor loads a site that the caller may act on with the permission, or that the grid owed a patrol: while a phone was without a signal, the site may have moved out
+// of its officer's reach, and what was done there still counts.
+func (s *Service) siteFor(ctx context.Context, permission, gridID, id string) (*Site, error) {
+	site, err := s.sites.Load(ctx, scope.For(ctx, permission), id)
+	if err == nil || errs.KindOf(err) != errs.KindNotFound {
+		return site, err
+	}
+	owed, err := s.owedBy(ctx, gridID, id)
+	if err != nil {
+		return nil, err
+	}
+	if !owed {
+		return nil, errs.InvalidField("grid.place", "/placeId", "巡查对象不存在，或不在您的管辖范围内")
+	}
+	return s.sites.Load(ctx, own, id)
 }
 
 // Abandon gives a patrol up, by its officer. Its phone may still finish it.

@@ -172,6 +172,27 @@ func TestPatrolsOutOfOrder(t *testing.T) {
 	})
 }
 
+// While the phone was without a signal the enterprise moved to another village: the visit counts all the same.
+func TestSiteMovedMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		g := w.grid(t)
+		site := w.learn(t, "e1", "highRisk", "A")
+		w.plan(t)
+		in := w.walk(g, kerneltest.Noon.Add(-time.Hour), 0, site.ID)
+		if err := w.Learn(actor.AsSystem(t.Context(), "event"), grid.Enterprise{ID: "e1", Version: 2, Name: "搬走了", Division: village3, Line: "gas", Class: "highRisk"}); err != nil {
+			t.Fatal(err)
+		}
+		if ts := w.tasks(t); ts[0].State != grid.TaskCancelled {
+			t.Errorf("task %+v", ts)
+		}
+		p, err := w.Submit(as(t, officer), in)
+		if err != nil || p.Visits != 1 {
+			t.Errorf("%+v, %v", p, err)
+		}
+		w.verified(t)
+	})
+}
+
 func TestVisitElsewhere(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		g := w.grid(t)
@@ -227,7 +248,7 @@ func TestPatrolRefusals(t *testing.T) {
 			"end before start":     {officer, func(in *grid.PatrolInput) { in.FinishedAt = in.StartedAt.Add(-time.Minute) }, errs.KindInvalid, "/finishedAt"},
 			"from the future":      {officer, func(in *grid.PatrolInput) { in.FinishedAt = kerneltest.Noon.Add(time.Hour) }, errs.KindInvalid, "/finishedAt"},
 			"visit outside":        {officer, func(in *grid.PatrolInput) { in.Visits[0].LeftAt = kerneltest.Noon }, errs.KindInvalid, "/visits/0/arrivedAt"},
-			"visit of nothing":     {officer, func(in *grid.PatrolInput) { in.Visits[0].PlaceID = "none" }, errs.KindNotFound, "/visits/0"},
+			"visit of nothing":     {officer, func(in *grid.PatrolInput) { in.Visits[0].PlaceID = "none" }, errs.KindInvalid, "/visits/0/placeId"},
 			"two visits of one id": {officer, func(in *grid.PatrolInput) { in.Visits = append(in.Visits, in.Visits[0]) }, errs.KindInvalid, "/visits/1/id"},
 			"action of no duty": {officer, func(in *grid.PatrolInput) {
 				in.Actions = []grid.ActionInput{{ID: w.uuid(), Duty: "sleep", Target: "x", What: "x", At: start}}
@@ -242,7 +263,7 @@ func TestPatrolRefusals(t *testing.T) {
 			"an enterprise":         {enterprise, func(*grid.PatrolInput) {}, errs.KindNotFound, ""},
 			"system administrator":  {sysadmin, func(*grid.PatrolInput) {}, errs.KindNotFound, ""},
 			"used photo":            {officer, func(in *grid.PatrolInput) { w.attached["used"] = "elsewhere"; in.Photos = []string{"used"} }, errs.KindInvalid, "/photos"},
-			"visit of foreign site": {officer, func(in *grid.PatrolInput) { in.Visits[0].PlaceID = foreign(t, w) }, errs.KindNotFound, "/visits/0"},
+			"visit of foreign site": {officer, func(in *grid.PatrolInput) { in.Visits[0].PlaceID = foreign(t, w) }, errs.KindInvalid, "/visits/0/placeId"},
 		} {
 			in := w.walk(g, start, 0, site.ID)
 			c.change(&in)
@@ -343,7 +364,7 @@ func TestTrackIsProtected(t *testing.T) {
 	})
 }
 
-// What a phone sends that went wrong is dropped, counted, and costs neither the patrol nor the time of the server.
+// What a phone sends that went wrong is dropped and counted, and does not cost the patrol.
 func TestBadTrack(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		g := w.grid(t)
@@ -362,9 +383,8 @@ func TestBadTrack(t *testing.T) {
 		for i := range 10_000 {
 			zigzag.Track = append(zigzag.Track, grid.TrackPoint{Lon: 117.5 + float64(i%2)/1000, Lat: 30.2 + float64(i)/1e6, At: start.Add(time.Duration(i) * 150 * time.Millisecond)})
 		}
-		began := time.Now()
-		if p, err = w.Submit(as(t, officer), zigzag); err != nil || p.TrackPoints != 10_000 || time.Since(began) > 3*time.Second {
-			t.Errorf("%v after %v", err, time.Since(began))
+		if p, err = w.Submit(as(t, officer), zigzag); err != nil || p.TrackPoints != 10_000 || p.TrackDropped != 0 {
+			t.Errorf("%+v, %v", p, err)
 		}
 		w.verified(t)
 	})

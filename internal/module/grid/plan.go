@@ -141,7 +141,7 @@ func (p Policy) owed(s *Site, day time.Time) *Task {
 		return nil
 	}
 	return &Task{
-		Place: s.Place, GridID: s.GridID, SiteID: s.ID, SiteName: s.Name, SiteKind: s.Kind,
+		Place: s.Place, GridID: s.GridID, FirstGridID: s.GridID, SiteID: s.ID, SiteName: s.Name, SiteKind: s.Kind,
 		Period: string(every) + ":" + clock.Date(first), FromDay: clock.Date(first), ToDay: clock.Date(last), DueAt: last.AddDate(0, 0, 1).UTC(),
 		State: TaskOpen, Proof: Unknown,
 	}

@@ -175,6 +175,14 @@ func (s *Service) openTasks(ctx context.Context, siteID string) ([]*Task, error)
 	})
 }
 
+// owedBy reports whether a grid ever owed a site a patrol.
+func (s *Service) owedBy(ctx context.Context, gridID, siteID string) (bool, error) {
+	n, err := s.tasks.Count(ctx, own, func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("r.site_id = ? AND (r.grid_id = ? OR r.first_grid_id = ?)", siteID, gridID, gridID)
+	})
+	return n > 0, err
+}
+
 // metBy lists the tasks of a site that a visit at a time may end: those that had begun and are open, and those that are held for late although this visit was before
 // their end, because a later visit arrived first.
 func (s *Service) metBy(ctx context.Context, siteID string, at time.Time) ([]*Task, error) {

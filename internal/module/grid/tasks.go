@@ -27,11 +27,20 @@ func Rules() []deadline.Rule {
 	}}
 }
 
-// Plan makes the tasks of the periods around today that do not exist yet, and gives running tasks to whoever answers today. It is the daily job; it may run at any time,
+// Daily is the module's work of a day, soon after midnight: it plans what is owed, hands running tasks to whoever answers today, and gives up patrols that were forgotten. It may
+// run at any time, and twice.
+func (s *Service) Daily(ctx context.Context) error {
+	if _, err := s.Plan(ctx); err != nil {
+		return err
+	}
+	return s.GiveUp(ctx)
+}
+
+// Plan makes the tasks of the periods around today that do not exist yet, and gives running tasks to whoever answers today. It may run at any time,
 // twice, and in two processes at once.
 func (s *Service) Plan(ctx context.Context) (made int, err error) {
 	ctx = actor.AsSystem(ctx, "grid")
-	const page = 100 // with its deadlines some 50 ms of SQLite's writer
+	const page = 50 // with its deadlines some 30 ms of SQLite's writer
 	policies := map[string]dated{}
 	for after, lost := "", 0; ; {
 		var sites []*Site
@@ -277,7 +286,7 @@ func (s *Service) ConfirmVisit(ctx context.Context, id string, in ReasonInput) (
 	return v, nil
 }
 
-// GiveUp abandons patrols that were begun and never finished: the second part of the daily job.
+// GiveUp abandons patrols that were begun and never finished: see Daily.
 func (s *Service) GiveUp(ctx context.Context) error {
 	ctx = actor.AsSystem(ctx, "grid")
 	now := s.db.Clock.Now()

@@ -87,7 +87,7 @@ func trackHash(points []TrackPoint) string {
 // thin leaves out points from which the rest tells within tolerance where the phone was at that time (Douglas and Peucker, in space and time). It works in blocks,
 // so that a hostile track costs no quadratic time.
 func thin(points []TrackPoint) []TrackPoint {
-	const block = 512
+	const block = 128
 	if len(points) < 3 {
 		return points
 	}

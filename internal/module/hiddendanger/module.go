@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/csv"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -16,6 +17,7 @@ import (
 	"anwang/internal/kernel/dict"
 	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/flow"
+	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/module"
 	"anwang/internal/kernel/policy"
 	"anwang/internal/kernel/record"
@@ -176,8 +178,13 @@ func (s *Service) Module(k *module.Kernel) module.Module {
 			_, err := s.items.Load(ctx, scope.For(ctx, PermView), id)
 			return err
 		}},
-		Routes: s.routes(k.Log),
-		Seed:   s.seed,
+		Schedules: []job.Every{
+			{Name: "hiddendanger.plan", DailyAt: "00:20", Run: func(ctx context.Context) error { _, err := s.PlanChecks(ctx); return err }},
+			{Name: "hiddendanger.missed", Interval: 10 * time.Minute, Run: func(ctx context.Context) error { _, err := s.MarkMissed(ctx); return err }},
+		},
+		Policies: []policy.Any{s.policy},
+		Routes:   s.routes(k.Log),
+		Seed:     s.seed,
 		Menu: []module.MenuItem{
 			{Group: "双重预防", Title: "隐患台账", Path: "/hidden-dangers", Need: PermView, Order: 10},
 			{Group: "双重预防", Title: "企业自查", Path: "/self-checks", Need: PermCheckView, Order: 20},

@@ -33,7 +33,7 @@ CREATE INDEX importer_run_kind ON importer_run (kind, created_at, id);
 CREATE TABLE importer_progress (
   run_id codetext NOT NULL,
   stage codetext NOT NULL,
-  row BIGINT NOT NULL,
+  row_no BIGINT NOT NULL,
   done BIGINT NOT NULL,
   percent INTEGER NOT NULL,
   counts TEXT NOT NULL,
@@ -43,13 +43,13 @@ CREATE TABLE importer_progress (
 -- What a run found in a row of its file, and did with it: bookkeeping. Rows in which there is nothing to say or to do have none.
 CREATE TABLE importer_row (
   run_id codetext NOT NULL,
-  row BIGINT NOT NULL,
+  row_no BIGINT NOT NULL,
   action codetext NOT NULL,
   name TEXT NOT NULL,
   record_id codetext NOT NULL,
   version BIGINT NOT NULL,
   detail TEXT NOT NULL,
   kept TEXT NOT NULL,
-  PRIMARY KEY (run_id, row)
+  PRIMARY KEY (run_id, row_no)
 );
-CREATE INDEX importer_row_action ON importer_row (run_id, action, row);
+CREATE INDEX importer_row_action ON importer_row (run_id, action, row_no);

@@ -14,6 +14,7 @@ CREATE TABLE org_division (
   valid_from codetext NOT NULL,
   valid_to codetext NOT NULL,
   successors TEXT NOT NULL,
+  recoded BOOLEAN NOT NULL,
   former_names TEXT NOT NULL,
   basis TEXT NOT NULL,
   lon DOUBLE PRECISION,

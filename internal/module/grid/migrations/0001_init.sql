@@ -94,6 +94,7 @@ CREATE TABLE grid_task (
   division codetext NOT NULL, province_code codetext NOT NULL, city_code codetext NOT NULL, county_code codetext NOT NULL,
   town_code codetext NOT NULL, village_code codetext NOT NULL, line codetext NOT NULL, enterprise_id codetext NOT NULL,
   grid_id codetext NOT NULL,
+  first_grid_id codetext NOT NULL,
   site_id codetext NOT NULL,
   site_name TEXT NOT NULL,
   site_kind codetext NOT NULL,
