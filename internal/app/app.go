@@ -28,6 +28,7 @@ import (
 	"anwang/internal/kernel/event"
 	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/httpx"
+	"anwang/internal/kernel/importer"
 	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/ledger"
 	"anwang/internal/kernel/module"
@@ -65,19 +66,15 @@ type part struct {
 
 // Open opens the installation that cfg names: locks its folder, opens and migrates its database, loads its keys, puts kernel and modules together. Nothing runs
 // before Start. The caller calls Close.
-func Open(ctx context.Context, cfg Config, version string, clk *clock.Clock, log *slog.Logger) (a *App, err error) {
-	a = &App{Config: cfg, Version: version, Slog: log}
-	defer func() {
-		if err != nil {
-			a.Close()
-		}
-	}()
+func Open(ctx context.Context, cfg Config, version string, clk *clock.Clock, log *slog.Logger) (*App, error) {
+	a := &App{Config: cfg, Version: version, Slog: log}
 	release, err := db.LockDir(cfg.Data)
 	if err != nil {
 		return nil, err
 	}
 	a.close = append(a.close, func() { release() }) //nolint:errcheck // the process gives it back anyway
 	if err := a.open(ctx, clk); err != nil {
+		a.Close()
 		return nil, err
 	}
 	return a, nil
@@ -130,6 +127,17 @@ func (a *App) open(ctx context.Context, clk *clock.Clock) error {
 		Notify: notify.New(d, log, reg, a.Slog), Jobs: job.New(d, a.Slog),
 	}
 	a.Kernel = k
+	k.Imports = importer.New(d, log, reg, k.Files, func(ctx context.Context, kind, run string) error {
+		_, err := k.Jobs.Enqueue(ctx, importJob, run, job.Options{Key: run})
+		return err
+	})
+	k.Jobs.Declare(job.Kind{Name: importJob, Title: "导入", Run: func(ctx context.Context, r *job.Run) error {
+		var id string
+		if err := r.Decode(&id); err != nil {
+			return err
+		}
+		return k.Imports.Work(ctx, id, func(done, total int) { r.Report(ctx, int64(done), int64(total), "") })
+	}})
 	a.all = build(k)
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -176,6 +184,8 @@ func (a *App) open(ctx context.Context, clk *clock.Clock) error {
 	}
 	return nil
 }
+
+const importJob = "importer.work"
 
 // housekeeping is the kernel's own work that comes round.
 func housekeeping(a *App) []job.Every {

@@ -36,6 +36,13 @@ func commands() []command {
 		{"demo", "", "启动演示县（首次启动时生成演示数据）", demo},
 		{"migrate", "", "升级数据库后退出", migrate},
 		{"openapi", "", "输出接口说明（OpenAPI 3.1）", openapi},
+		{"user", "add|passwd|list|unlock 登录名", "在服务器上管理账号", userCommand},
+		{"import", "种类 文件", "导入：divisions、enterprises、grids", importCommand},
+		{"event", "parked | retry 标识 | replay 订阅 序号", "查看和处理搁置的事件；重放", eventCommand},
+		{"backup", "文件.tar.gz", "备份整套安装（可在运行时进行）", backupCommand},
+		{"restore", "文件.tar.gz", "恢复到空的数据目录，并核对日志", restoreCommand},
+		{"doctor", "", "检查一套安装", doctorCommand},
+		{"docs", "", "生成文档中的表格和状态图", docsCommand},
 		{"audit", "verify | proof 条目 | check 文件", "校验日志；导出证明；离线核验证明", auditCommand},
 		{"version", "", "输出版本", func(_ context.Context, e *env, _ []string) error { fmt.Fprintln(e.out, e.version); return nil }},
 	}

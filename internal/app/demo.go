@@ -15,29 +15,25 @@ import (
 	"anwang/internal/kernel/access"
 	"anwang/internal/kernel/actor"
 	"anwang/internal/kernel/clock"
+	"anwang/internal/kernel/console"
 )
 
-// DemoPassword is the password of every account of the demo county. It is public, and never made anywhere else.
-const DemoPassword = "Anwang-demo-1"
+// demoPassword is the password of every account of the demo county. It is public, and never made anywhere else.
+const demoPassword = "Anwang-demo-1"
 
 // demoWarning stands wherever demo accounts are shown.
 const demoWarning = "演示数据，密码公开，切勿用于正式环境"
 
-// DemoAccount is an account of the demo county, as its start page lists it.
-type DemoAccount struct {
-	Name  string `json:"name"`
-	Title string `json:"title"` // who that is
-}
-
-// DemoAccounts are the accounts that the demo county is shown with: one for each sort of user. There are more, for other towns and departments.
-func DemoAccounts() []DemoAccount {
-	return []DemoAccount{
-		{"sysadmin", "系统管理员"}, {"secadmin", "安全管理员（三员）"}, {"auditor", "审计管理员"},
-		{"office", "县安委会办公室（县应急管理局），综合监管"}, {"leader", "县政府分管负责人"}, {"industry", "县经济和信息化局，工贸行业监管"},
-		{"officer", "县应急管理局执法人员"}, {"town", "仁里镇安监站站长"}, {"grid", "仁里镇三增村网格员"},
-		{"enterprise", demoFirm + "，安全管理员"}, {"boss", demoFirm + "，主要负责人"}, {"expert", "安全生产专家"},
-		{"town2", "七都镇安监站（town3 至 town8 为其余乡镇，park 为工业园区）"},
-		{"zhujian", "县住建局（jiaotong、chengguan、wenlv、jiaoti、weijian、nongshui、shangwu 等为其他部门）"},
+// demoAccounts are the accounts that the demo county is shown with: one for each sort of user. There are more, for other towns and departments.
+func demoAccounts() []console.DemoAccount {
+	return []console.DemoAccount{
+		{Account: "sysadmin", Title: "系统管理员"}, {Account: "secadmin", Title: "安全管理员（三员）"}, {Account: "auditor", Title: "审计管理员"},
+		{Account: "office", Title: "县安委会办公室（县应急管理局），综合监管"}, {Account: "leader", Title: "县政府分管负责人"},
+		{Account: "industry", Title: "县经济和信息化局，工贸行业监管"}, {Account: "officer", Title: "县应急管理局执法人员"},
+		{Account: "town", Title: "仁里镇安监站站长"}, {Account: "grid", Title: "仁里镇三增村网格员"},
+		{Account: "enterprise", Title: demoFirm + "，安全管理员"}, {Account: "boss", Title: demoFirm + "，主要负责人"}, {Account: "expert", Title: "安全生产专家"},
+		{Account: "town2", Title: "七都镇安监站（town3 至 town8 为其余乡镇，park 为工业园区）"},
+		{Account: "zhujian", Title: "县住建局（jiaotong、chengguan、wenlv、jiaoti、weijian、nongshui、shangwu 等为其他部门）"},
 	}
 }
 
@@ -55,6 +51,7 @@ func demo(ctx context.Context, e *env, args []string) error {
 	case size.scale < 1 || size.scale > 1000:
 		return usageError{errors.New("--scale 应在 1 至 1000 之间")}
 	}
+	cfg.Page = console.Page{Demo: true, Password: demoPassword, Accounts: demoAccounts()}
 	l, err := listen(cfg.Listen) // a port in use is better known before the county is built
 	if err != nil {
 		return err
@@ -68,8 +65,8 @@ func demo(ctx context.Context, e *env, args []string) error {
 
 func showDemo(w io.Writer, url string) {
 	fmt.Fprintf(w, "\n安网演示县（石台县）已启动：%s\n\n", url)
-	for _, a := range DemoAccounts() {
-		fmt.Fprintf(w, "  %-11s %s  %s\n", a.Name, DemoPassword, a.Title)
+	for _, a := range demoAccounts() {
+		fmt.Fprintf(w, "  %-11s %s  %s\n", a.Account, demoPassword, a.Title)
 	}
 	fmt.Fprintf(w, "\n%s。\n", demoWarning)
 }
@@ -105,7 +102,7 @@ func buildDemo(ctx context.Context, e *env, cfg Config, size demoSize, now time.
 	}
 	defer a.Close()
 	system := actor.AsSystem(ctx, "demo")
-	accounts, err := a.Kernel.Access.Accounts(actor.With(system, actor.From(system)), access.AccountQuery{Limit: 200})
+	accounts, err := a.Kernel.Access.Accounts(system, access.AccountQuery{Limit: 200})
 	if err != nil {
 		return err
 	}
@@ -127,7 +124,6 @@ func buildDemo(ctx context.Context, e *env, cfg Config, size demoSize, now time.
 		}
 		return fmt.Errorf("生成演示数据：%w", err)
 	}
-	a.Stop()
 	if err := os.Remove(mark); err != nil {
 		return err
 	}

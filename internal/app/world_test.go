@@ -45,6 +45,8 @@ type world struct {
 	clock  *clock.Clock
 	server *httptest.Server
 	tokens map[string]string // by account
+	people map[string]string // person by account
+	posts  map[string]string // post by account
 	// The enterprises: one in 仁里 that sells gas, one in 七都 of industry and trade.
 	gas, mill string
 }
@@ -79,8 +81,7 @@ func newWorld(t testing.TB, engine db.Engine) *world {
 	if err := w.Seed(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.server = httptest.NewServer(w.Handler)
-	t.Cleanup(w.server.Close)
+	w.serve()
 	w.settle()
 	if err := w.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -88,11 +89,17 @@ func newWorld(t testing.TB, engine db.Engine) *world {
 	return w
 }
 
+func (w *world) serve() {
+	w.server = httptest.NewServer(w.Handler)
+	w.t.Cleanup(w.server.Close)
+}
+
 // settle makes organisation, accounts and enterprises.
 func (w *world) settle() {
 	w.t.Helper()
 	ctx := actor.AsSystem(w.t.Context(), "test")
 	k := w.Kernel
+	w.people, w.posts = map[string]string{}, map[string]string{}
 	department := func(name, kind, division string, lines ...string) string {
 		d, err := k.Org.AddDepartment(ctx, org.DepartmentInput{Name: name, Division: division, Kind: kind})
 		w.must(err)
@@ -150,8 +157,9 @@ func (w *world) settle() {
 				in.Divisions = []string{qidu}
 			}
 		}
-		_, err = k.Org.Appoint(ctx, in)
+		post, err := k.Org.Appoint(ctx, in)
 		w.must(err)
+		w.people[p.account], w.posts[p.account] = person.ID, post.ID
 		w.account(ctx, p.account, "", person.ID)
 	}
 	w.account(ctx, "sysadmin", "system", "")

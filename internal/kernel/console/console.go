@@ -3,6 +3,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -78,8 +79,7 @@ type signInReply struct {
 }
 
 func login(api *httpx.API, k *module.Kernel, menu []module.MenuItem) {
-	menu = slices.Clone(menu)
-	slices.SortStableFunc(menu, func(a, b module.MenuItem) int { return a.Order - b.Order })
+	menu = inGroups(menu)
 
 	httpx.Register(api, httpx.Op{ID: "sign-in", Method: "POST", Path: "/login", Title: "登录", Tag: tagLogin, Public: true, Detached: true},
 		func(ctx context.Context, in *struct {
@@ -124,6 +124,21 @@ func login(api *httpx.API, k *module.Kernel, menu []module.MenuItem) {
 		func(ctx context.Context, in *httpx.Body[access.ChangePasswordInput]) (*struct{}, error) {
 			return nil, k.Access.ChangePassword(ctx, in.Body)
 		})
+}
+
+// inGroups sorts the menu: the groups in the order in which modules have declared them, within a group by Order.
+func inGroups(menu []module.MenuItem) []module.MenuItem {
+	first := map[string]int{}
+	for i, m := range menu {
+		if _, seen := first[m.Group]; !seen {
+			first[m.Group] = i
+		}
+	}
+	menu = slices.Clone(menu)
+	slices.SortStableFunc(menu, func(a, b module.MenuItem) int {
+		return cmp.Or(first[a.Group]-first[b.Group], a.Order-b.Order)
+	})
+	return menu
 }
 
 func filled(list []string) []string { return append([]string{}, list...) }

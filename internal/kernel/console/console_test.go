@@ -355,6 +355,15 @@ func TestLive(t *testing.T) {
 			default:
 			}
 		}
+		close(w.closing)
+		select {
+		case e, open := <-above:
+			if open {
+				t.Errorf("county heard %s", e)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("a stream holds up the stopping server")
+		}
 	})
 }
 

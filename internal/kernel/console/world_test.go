@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -54,11 +55,13 @@ type patrolPolicy struct {
 // world is an installation with its console, right after the first start.
 type world struct {
 	*module.Kernel
-	t     *testing.T
-	api   *httpx.API
-	url   string
-	first map[string]string // one-time passwords of the three administrators
-	token map[string]string // of those who have signed in, by login name
+	t   *testing.T
+	api *httpx.API
+	url string
+	// closing tells the server that it begins to stop.
+	closing chan struct{}
+	first   map[string]string // one-time passwords of the three administrators
+	token   map[string]string // of those who have signed in, by login name
 }
 
 type gate struct{ *access.Gate }
@@ -103,7 +106,7 @@ func open(t *testing.T, d *db.DB) *world {
 	k.Notify.Declare(notify.Template{Key: "test.told", Name: "试发", Fields: []notify.Field{{Name: "no", Title: "编号", Sample: "1"}}, Texts: []notify.Text{{Kind: notify.InApp, Title: "事项 {{.no}}", Body: "正文"}}})
 	k.Jobs.Declare(job.Kind{Name: "test.count", Title: "清点", Run: func(_ context.Context, r *job.Run) error { return r.SetResult(obj{"n": 3}) }})
 	k.Deadlines.Declare(deadline.Rule{Key: "test.reply", Title: "答复期限", Clause: "某法 第一条", Mark: "V", Term: deadline.Term{Amount: 5, Unit: deadline.Workdays}})
-	w := &world{Kernel: k, t: t, first: map[string]string{}, token: map[string]string{}}
+	w := &world{Kernel: k, t: t, closing: make(chan struct{}), first: map[string]string{}, token: map[string]string{}}
 	w.api = httpx.New(httpx.Config{DB: d, Log: quiet, Auth: gate{k.Access}, Version: "1.2.3"})
 	console.Routes(w.api, ledger.Service{API: w.api, Log: log, Label: k.Dict.Label}, k, nil)
 	must(console.Pages(w.api, k, "1.2.3", console.Page{Root: "341722", Demo: true, Password: password, Accounts: []console.DemoAccount{{Account: "office", Title: `安委办 <b>"x"</b>`}}}))
@@ -115,7 +118,9 @@ func open(t *testing.T, d *db.DB) *world {
 	for _, f := range first {
 		w.first[f.Name] = f.Password
 	}
-	server := httptest.NewServer(w.api.Handler())
+	server := httptest.NewUnstartedServer(w.api.Handler())
+	server.Config.BaseContext = func(net.Listener) context.Context { return httpx.WithClosing(context.Background(), w.closing) }
+	server.Start()
 	t.Cleanup(server.Close)
 	w.url = server.URL
 	return w

@@ -389,3 +389,13 @@ func writable(dir string) error {
 	}
 	return nil
 }
+
+// Snapshot writes a copy of the database as it stands into a new file, while others read and write. It is for SQLite; PostgreSQL has its own tools.
+func (d *DB) Snapshot(ctx context.Context, path string) error {
+	if d.Engine != SQLite {
+		return errors.New("PostgreSQL 数据库请用 pg_dump 备份")
+	}
+	// Not through Tx: VACUUM runs outside transactions. It reads, and so does not wait for the writer.
+	_, err := d.writer.ExecContext(ctx, "VACUUM INTO ?", path)
+	return err
+}

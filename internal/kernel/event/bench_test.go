@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"anwang/internal/kernel/audit"
 	"anwang/internal/kernel/db"
@@ -49,14 +50,15 @@ func BenchmarkRelay(b *testing.B) {
 		bus := k.bus(event.Config{})
 		b.ResetTimer()
 		k.start(bus)
+		js, err := bus.Conn().JetStream()
+		if err != nil {
+			b.Fatal(err)
+		}
 		for {
-			stream, err := bus.Conn().JetStream()
-			if err != nil {
-				b.Fatal(err)
-			}
-			if info, err := stream.StreamInfo("EVENTS"); err == nil && info.State.Msgs == uint64(b.N) {
+			if info, err := js.StreamInfo("EVENTS"); err == nil && info.State.Msgs == uint64(b.N) {
 				break
 			}
+			time.Sleep(5 * time.Millisecond)
 		}
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -76,13 +77,28 @@ func (b *Bus) Status(ctx context.Context) ([]Status, error) {
 
 // enrol remembers since when the installation has each subscription.
 func (b *Bus) enrol(ctx context.Context) error {
+	var known []struct {
+		Name     string
+		SinceSeq int64
+	}
+	if err := b.db.Conn(ctx).NewRaw("SELECT name, since_seq FROM event_subscription").Scan(ctx, &known); err != nil {
+		return err
+	}
+	fresh := maps.Clone(b.subs)
+	for _, k := range known {
+		if s := fresh[k.Name]; s != nil {
+			s.since = k.SinceSeq
+			delete(fresh, k.Name)
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
 	return b.db.Tx(ctx, func(ctx context.Context) error {
-		for _, s := range b.subs {
-			if _, err := b.db.Conn(ctx).NewRaw(`INSERT INTO event_subscription (name, since_seq)
-				SELECT ?, seq FROM event_cursor WHERE name = 'relay' ON CONFLICT DO NOTHING`, s.Name).Exec(ctx); err != nil {
-				return err
-			}
-			if err := b.db.Conn(ctx).NewRaw("SELECT since_seq FROM event_subscription WHERE name = ?", s.Name).Scan(ctx, &s.since); err != nil {
+		for _, s := range fresh {
+			if err := b.db.Conn(ctx).NewRaw(`INSERT INTO event_subscription (name, since_seq)
+				SELECT ?, seq FROM event_cursor WHERE name = 'relay' ON CONFLICT (name) DO UPDATE SET name = EXCLUDED.name RETURNING since_seq`,
+				s.Name).Scan(ctx, &s.since); err != nil {
 				return err
 			}
 		}

@@ -139,7 +139,7 @@ func (k *kit) items(sub string) []int64 {
 
 func (k *kit) waitItems(sub string, want ...int) {
 	k.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		got := k.items(sub)
 		if slices.EqualFunc(got, want, func(g int64, w int) bool { return g == int64(w) }) {

@@ -25,7 +25,10 @@ const (
 	stubHeader = "Anwang-Stub" // the message lacks data and body, which are in the log
 )
 
-var errLeaseLost = errors.New("another process took over the relay")
+var (
+	errLeaseLost = errors.New("another process took over the relay")
+	errFull      = errors.New("the stream is full")
+)
 
 // Lag says how far the relay is behind the log.
 type Lag struct {
@@ -58,10 +61,15 @@ func (b *Bus) Lag(ctx context.Context) (Lag, error) {
 func (b *Bus) relay(ctx context.Context) error {
 	err := b.relayOn(ctx)
 	if err != nil && ctx.Err() == nil {
-		text := err.Error()
-		b.trouble.Store(&text)
+		b.stuck(err)
 	}
 	return err
+}
+
+// stuck notes why the relay does not go on.
+func (b *Bus) stuck(err error) {
+	text := err.Error()
+	b.trouble.Store(&text)
 }
 
 func (b *Bus) relayOn(ctx context.Context) error {
@@ -107,6 +115,17 @@ func (p *position) follow(ctx context.Context) error {
 		}
 		before := p.seq
 		if err := p.publish(ctx, rows); err != nil {
+			if errors.Is(err, errFull) {
+				if b.trouble.Load() == nil {
+					b.cfg.Log.WarnContext(ctx, "event relay waits", "error", err)
+				}
+				b.stuck(err)
+				if err := p.keep(ctx); err != nil {
+					return err
+				}
+				wait(ctx, 100*time.Millisecond)
+				continue
+			}
 			if p.seq == before {
 				return err
 			}
@@ -367,7 +386,7 @@ func (p *position) makeRoom(ctx context.Context, size int64) error {
 		return fmt.Errorf("stream info: %w", err)
 	}
 	if p.room = most - int64(info.State.Bytes); p.room < size && info.State.Msgs > 1 {
-		return fmt.Errorf("the stream is full (%d bytes) and waits for subscription %q", info.State.Bytes, slowest)
+		return fmt.Errorf("%w (%d bytes) and waits for subscription %q", errFull, info.State.Bytes, slowest)
 	}
 	return nil
 }

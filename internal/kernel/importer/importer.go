@@ -91,7 +91,7 @@ type Line[R any] struct {
 
 	// Judge decides these.
 	Action   Action
-	RecordID string   // of the record to be updated; of a new one after Prepare
+	RecordID string   // of the record that the row means; of a new one after Prepare
 	Version  int64    // at which Judge saw the record to be updated
 	Changes  []Change // for the person to look at before confirming
 	Problems []Problem

@@ -142,7 +142,7 @@ func (p *pass) Judge(ctx context.Context, lines []*importer.Line[box]) error {
 		case i < 0:
 			l.Action, l.Value.Place = importer.Create, scope.At("341722000000", "", "")
 		case found[i].Size == l.Value.Size:
-			l.Action = importer.Same
+			l.Action, l.RecordID = importer.Same, found[i].ID
 		default:
 			l.Action, l.RecordID, l.Version = importer.Update, found[i].ID, found[i].Version
 			l.Changes = []importer.Change{{Title: "大小", Before: found[i].Size, After: l.Value.Size}}

@@ -178,6 +178,14 @@ func (k *Kind[R]) checkFile(ctx context.Context, run *Run, result *checkResult, 
 		if err := k.judge(ctx, pass, lines); err != nil {
 			return err
 		}
+		for _, l := range lines { // rows that say different things may yet mean one record
+			if l.Action == Update || l.Action == Same {
+				if row := first.row("record "+l.RecordID, l.Row); row != l.Row {
+					l.Problem("", "与第 %d 行对应同一条已登记的记录，请只保留一行", row)
+					l.Action = Wrong
+				}
+			}
+		}
 		var found []entry
 		for _, l := range lines {
 			result.Counts.add(l.Action)

@@ -16,6 +16,7 @@ import (
 	"anwang/internal/kernel/event"
 	"anwang/internal/kernel/file"
 	"anwang/internal/kernel/httpx"
+	"anwang/internal/kernel/importer"
 	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/ledger"
 	"anwang/internal/kernel/notify"
@@ -40,6 +41,7 @@ type Kernel struct {
 	Bus       *event.Bus
 	Notify    *notify.Notifier
 	Jobs      *job.Queue
+	Imports   *importer.Importer
 	Slog      *slog.Logger
 }
 

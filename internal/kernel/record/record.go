@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -65,6 +66,7 @@ type Store[T any, P Pointer[T]] struct {
 	db     *db.DB
 	log    *audit.Log
 	placed bool
+	times  [][]int // the fields of T that hold times
 }
 
 // NewStore returns the store of records of type T, whose table is the one in T's bun tag with the alias "r". It registers the table
@@ -72,6 +74,11 @@ type Store[T any, P Pointer[T]] struct {
 func NewStore[T any, P Pointer[T]](d *db.DB, log *audit.Log, reg *Registry, typ Type) *Store[T, P] {
 	_, placed := any(P(new(T))).(scope.Placed)
 	s := &Store[T, P]{Type: typ, db: d, log: log, placed: placed}
+	for _, f := range d.Table(reflect.TypeFor[T]()).Fields {
+		if f.StructField.Type == reflect.TypeFor[time.Time]() {
+			s.times = append(s.times, f.Index)
+		}
+	}
 	reg.add(audit.Table{Type: typ.Name, Title: typ.Title, Scan: s.Scan})
 	return s
 }
@@ -201,8 +208,14 @@ func (s *Store[T, P]) append(ctx context.Context, r *T, c Change) error {
 	return s.log.Append(ctx, s.entry(r, c))
 }
 
-// entry is the log entry that covers the record as it is now.
+// entry is the log entry that covers the record as it is now. Its times are cut to what the columns hold, so that the log says what the row says.
 func (s *Store[T, P]) entry(r *T, c Change) audit.Entry {
+	v := reflect.ValueOf(r).Elem()
+	for _, index := range s.times {
+		if t := v.FieldByIndex(index).Addr().Interface().(*time.Time); !t.IsZero() {
+			*t = t.UTC().Truncate(time.Millisecond)
+		}
+	}
 	h := P(r).head()
 	return audit.Entry{Kind: c.Fact, Title: c.Title, RecordType: s.Type.Name, RecordID: h.ID, Version: h.Version, Data: c.Data, Body: r}
 }

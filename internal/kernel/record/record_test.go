@@ -98,7 +98,7 @@ func each(t *testing.T, test func(t *testing.T, w *world)) {
 func TestStore(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		ctx := t.Context()
-		b := &box{Place: scope.At("341722100000", "gas", "e1"), Name: "甲", Tags: []string{"a", "b"}, DueAt: kerneltest.Noon, Hidden: "key"}
+		b := &box{Place: scope.At("341722100000", "gas", "e1"), Name: "甲", Tags: []string{"a", "b"}, DueAt: kerneltest.Noon.Add(123456), Hidden: "key"}
 		if err := w.insert(ctx, b); err != nil {
 			t.Fatal(err)
 		}
@@ -109,6 +109,12 @@ func TestStore(t *testing.T) {
 		}
 		if got.Name != "甲" || len(got.Tags) != 2 || !got.DueAt.Equal(kerneltest.Noon) || got.Hidden != "key" || got.Version != 1 || got.Origin != "341722" || got.CountyCode != "341722000000" {
 			t.Errorf("loaded %+v", got)
+		}
+		if err := w.log.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.verify(t); !r.OK() {
+			t.Errorf("a time in another zone, or finer than stored, does not verify: %+v", r.Findings)
 		}
 		first, second := *got, *got
 		first.Name = "乙"

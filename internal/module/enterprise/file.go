@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -161,26 +162,29 @@ func (s *Service) history(ctx context.Context, e *Enterprise, limit int) ([]Happ
 	if err != nil {
 		return nil, err
 	}
-	personal := scope.For(ctx, Personal).Sees(e.Place)
 	// One more than is shown, to compare the oldest one with.
 	rows = rows[max(0, len(rows)-limit-1):]
+	at := make([]audit.At, len(rows))
+	for i, r := range rows {
+		at[i] = audit.At{ID: e.ID, Version: r.Version}
+	}
+	bodies, err := s.log.Bodies(ctx, recordType.Name, at)
+	if err != nil {
+		return nil, err
+	}
+	personal := scope.For(ctx, Personal).Sees(e.Place)
 	out := make([]Happening, 0, len(rows))
 	var before map[string]json.RawMessage
 	for i := range rows {
-		full, err := s.log.Entry(ctx, rows[i].ID)
-		if err != nil {
-			return nil, err
+		var after map[string]json.RawMessage // nil when the log has been made to forget the content
+		if body := bodies[at[i]]; body != "" {
+			if err := json.Unmarshal([]byte(body), &after); err != nil {
+				return nil, fmt.Errorf("history of enterprise %s, version %d: %w", e.ID, rows[i].Version, err)
+			}
 		}
-		h := happening(full)
-		after := before
-		if full.Body != nil {
-			after = nil
-			if err := json.Unmarshal([]byte(*full.Body), &after); err != nil {
-				return nil, err
-			}
-			if full.Version > 1 && before != nil {
-				h.Changes = compare(before, after, personal)
-			}
+		h := happening(&rows[i])
+		if before != nil && after != nil {
+			h.Changes = compare(before, after, personal)
 		}
 		before = after
 		out = append(out, h)

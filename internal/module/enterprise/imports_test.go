@@ -218,6 +218,12 @@ func TestImportErrors(t *testing.T) {
 		}
 		w.must(200, "office", "GET", "/imports/enterprises/"+v["id"].(string)+"/errors.xlsx", nil)
 
+		// Two rows that mean one file: by its code, and by its name.
+		v = w.imports("office", "同.csv", head+"石台县第1金属制品有限公司,"+code(1)+",,,,,甲路1号,,,,,,,,,\n石台县第1金属制品有限公司,,,,,七都镇,乙路1号,,,,,,,,,\n")
+		if got := strings.Join(w.wrong("office", v), "|"); counts(v, "checked") != "2=0+1~0=1!" || got != "3 ：与第 2 行对应同一条已登记的记录，请只保留一行" {
+			t.Errorf("two rows for one file: %v %s", v["checked"], got)
+		}
+
 		// What lies out of the importer's reach is not touched and not described.
 		v = w.imports("town", "外.csv", head+"甲厂,"+code(1)+",,C3311,,,,,,,,,,,,\n乙厂,"+code(51)+",,C3311,"+otherTown+",,,,,,,,,,,\n丙厂,"+code(52)+",,C3311,,七都镇,,,,,,,,,,\n丁厂,"+code(53)+",,C3311,,马村,,,,,,,,,,\n戊厂,"+code(54)+",,C3311,,,,,,,,,,,,\n")
 		if got := strings.Join(w.wrong("town", v), "|"); counts(v, "checked") != "5=2+0~0=3!" || strings.Contains(got, "金属") ||

@@ -8,6 +8,7 @@ import (
 
 	"anwang/internal/kernel/actor"
 	"anwang/internal/kernel/errs"
+	"anwang/internal/kernel/org"
 	"anwang/internal/kernel/scope"
 	"anwang/internal/module/enterprise/enterpriseapi"
 )
@@ -288,6 +289,64 @@ func TestSteps(t *testing.T) {
 		}
 		if got := strings.Join(w.facts(id), " "); got != "enterprise.registered enterprise.suspended enterprise.resumed enterprise.closed enterprise.reopened enterprise.moved enterprise.graded enterprise.changed enterprise.graded" {
 			t.Errorf("facts %s", got)
+		}
+		w.verify()
+	})
+}
+
+func TestDepartments(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		ctx := actor.AsSystem(t.Context(), "test")
+		department := func(name, division, kind, line string) string {
+			t.Helper()
+			d, err := w.org.AddDepartment(ctx, org.DepartmentInput{Name: name, Division: division, Kind: kind})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if line != "" {
+				if _, err := w.org.AssignFunction(ctx, org.FunctionInput{DepartmentID: d.ID, Line: line, Basis: name + "三定方案", ValidFrom: "2019-03-01"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return d.ID
+		}
+		department("石台县应急管理局", county, org.CommitteeOffice, org.Integrated)
+		economy := department("石台县经济和信息化局", county, org.Regulator, "industryTrade")
+		department("仁里镇人民政府", town, org.TownOffice, org.Integrated)
+		park := department("石台经济开发区管委会", county, org.ParkOffice, "")
+		elsewhere := department("东至县经信局", otherCounty, org.Regulator, "industryTrade")
+
+		id := w.register(1)
+		at := "/enterprises/" + id
+		who := func(e obj) string {
+			var out []string
+			for _, c := range e["competentDepartments"].([]any) {
+				c := c.(obj)
+				out = append(out, fmt.Sprintf("%s %s（%s）", c["side"], c["name"], c["basis"]))
+			}
+			return strings.Join(out, "; ")
+		}
+		e := w.must(200, "town", "GET", at, nil)
+		if got := who(e); got != "territory 仁里镇人民政府（仁里镇人民政府三定方案）; line 石台县经济和信息化局（石台县经济和信息化局三定方案）; territory 石台县应急管理局（石台县应急管理局三定方案）" {
+			t.Errorf("by function: %s", got)
+		}
+		w.must(422, "office", "POST", at+"/assign", obj{"version": 1, "side": "line", "departmentId": elsewhere, "reason": "x"})
+		w.must(422, "office", "POST", at+"/assign", obj{"version": 1, "side": "line", "departmentId": "none", "reason": "x"})
+		e = w.must(200, "office", "POST", at+"/assign", obj{"version": 1, "side": "territory", "departmentId": park, "reason": "位于开发区内"})
+		if got := who(e); got != "territory 石台经济开发区管委会（位于开发区内）; line 石台县经济和信息化局（石台县经济和信息化局三定方案）" {
+			t.Errorf("stated: %s", got)
+		}
+		e = w.must(200, "office", "POST", at+"/assign", obj{"version": 2, "side": "line", "departmentId": economy, "reason": "县政府明确"})
+		if c := e["competentDepartments"].([]any)[1].(obj); c["stated"] != true || c["by"] != "office" {
+			t.Errorf("stated: %v", c)
+		}
+		e = w.must(200, "office", "POST", at+"/assign", obj{"version": 3, "side": "territory", "reason": "恢复"})
+		if got := who(e); !strings.Contains(got, "仁里镇") || !strings.Contains(got, "县政府明确") {
+			t.Errorf("left to the rules: %s", got)
+		}
+		h := w.must(200, "office", "GET", at+"/history", nil)["items"].([]any)[0].(obj)
+		if c := h["changes"].([]any)[0].(obj); c["title"] != "指定的监管部门" || h["reason"] != "恢复" {
+			t.Errorf("history %v", h)
 		}
 		w.verify()
 	})

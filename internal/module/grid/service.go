@@ -349,6 +349,9 @@ type AppointInput struct {
 
 // Appoint makes a person officer or deputy from a day on. Whoever was it before is so up to the day before. Open tasks go to whoever answers now.
 func (s *Service) Appoint(ctx context.Context, gridID string, in AppointInput) (*Duty, error) {
+	if _, err := s.manageable(ctx, gridID); err != nil {
+		return nil, err // before anything is said about what was sent
+	}
 	if !slices.Contains([]gridapi.Rank{gridapi.Officer, gridapi.Deputy}, in.Kind) {
 		return nil, errs.InvalidField("grid.invalid", "/kind", "应为 officer 或 deputy")
 	}

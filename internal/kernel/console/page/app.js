@@ -135,7 +135,7 @@ function showMenu() {
   const items = me.menu.filter((m) => !m.path.includes("{"));
   const todo = items.find((m) => m.path === "/hidden-dangers");
   const nodes = [];
-  const entry = (m) => el("button", { type: "button", textContent: m.title, onclick: (ev) => open(m, ev.currentTarget) });
+  const entry = (m) => el("button", { type: "button", textContent: m.title, onclick: (ev) => show(m, ev.currentTarget) });
   let first = null;
   if (todo) nodes.push((first = entry({ ...todo, title: "待办", view: "open", sort: "dueAt" })));
   let group = null;
@@ -152,11 +152,16 @@ function showMenu() {
   $("rows").replaceChildren(el("p", { className: "empty", textContent: "业务列表在您有相应权限后显示。" }));
 }
 
-// Only the columns that a person reads first; the export has them all.
-const shown = 8;
-const dull = new Set(["id", "version", "origin", "enterpriseId", "division", "recordId", "recordType", "responsibleId"]);
+// Only the columns that a person reads first, those to sort by among them; the export has them all.
+const dull = new Set(["id", "version", "origin", "enterpriseId", "division", "recordId", "recordType", "responsibleId", "updatedAt"]);
 
-async function open(m, button) {
+function readFirst(columns) {
+  const able = columns.filter((c) => !c.hidden && !dull.has(c.key));
+  const keep = new Set([...able.filter((c) => c.sort), ...able].slice(0, 8));
+  return able.filter((c) => keep.has(c));
+}
+
+async function show(m, button) {
   for (const b of $("menu").querySelectorAll("button")) b.removeAttribute("aria-current");
   button.setAttribute("aria-current", "page");
   $("title").textContent = m.title;
@@ -167,7 +172,7 @@ async function open(m, button) {
   try {
     const meta = await api("GET", m.path + "/columns");
     if (list !== mine) return;
-    mine.columns = meta.columns.filter((c) => !c.hidden && !dull.has(c.key)).slice(0, shown);
+    mine.columns = readFirst(meta.columns);
     $("search").hidden = !meta.search;
     $("search").reset();
     const tabs = [{ key: "", title: "全部" }, ...meta.views].map((v) => el("button", { type: "button", textContent: v.title, onclick: () => { mine.view = v.key; load(); } }));
@@ -194,7 +199,7 @@ async function load(cursor) {
     if (e.status === 401) return showWelcome(false);
     return $("rows").replaceChildren(el("p", { className: "empty", textContent: explain(e) }));
   }
-  const rows = await Promise.all(page.items.map((r) => Promise.all(mine.columns.map((c) => cell(c, r)))));
+  const rows = await Promise.all(page.items.map((r) => Promise.all(mine.columns.map((c) => cell(c, r, mine.view)))));
   if (list !== mine) return;
   const body = rows.map((cells) => el("tr", {}, ...cells));
   if (cursor) $("rows").querySelector("tbody").append(...body);
@@ -213,14 +218,14 @@ const dayEnd = (s) => {
   return / (00|24):00$/.test(text) ? moment.format(new Date(t - 60000)).replaceAll("/", "-").slice(0, 10) + " 24:00" : text;
 };
 
-async function cell(c, row) {
+async function cell(c, row, view) {
   let v = row[c.key];
   const td = el("td");
   td.dataset.title = c.title;
   if (v === undefined || v === null || v === "" || v === "0001-01-01T00:00:00Z") return td;
   if (c.kind === "time") {
     td.className = "nowrap";
-    if (c.key === "dueAt" && new Date(v) < Date.now()) td.className += " late";
+    if (c.key === "dueAt" && ["open", "overdue", "running"].includes(view) && new Date(v) < Date.now()) td.className += " late";
     v = c.key === "dueAt" ? dayEnd(v) : moment.format(new Date(v)).replaceAll("/", "-");
   } else if (c.kind === "bool") v = v ? "是" : "否";
   else if (c.dict) {
@@ -248,7 +253,7 @@ function listen() {
   };
   events.addEventListener("change", again);
   events.addEventListener("lost", again);
-  events.addEventListener("end", () => { events.close(); showWelcome(false); });
+  events.addEventListener("end", () => { showWelcome(false); $("signin").querySelector(".error").textContent = "登录已结束，请重新登录。"; });
 }
 
 start();
