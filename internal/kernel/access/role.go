@@ -64,7 +64,6 @@ var ownPermissions = []Permission{
 	{Key: org.View, Title: "查看机构、人员", Admins: []string{SystemAdmin, SecurityAdmin}, Roles: []string{"office", "leader", "industry", "town", "officer", "grid"}},
 	{Key: org.Personal, Title: "查看人员完整联系方式和证件号码", Roles: []string{"office", "leader", "town"}},
 	{Key: "dict.manage", Title: "维护代码表", Admins: []string{SystemAdmin}},
-	{Key: "deadline.manage", Title: "维护节假日和期限规则", Admins: []string{SystemAdmin}},
 	{Key: "notify.manage", Title: "维护通知渠道和模板", Admins: []string{SystemAdmin}},
 	{Key: "job.operate", Title: "查看和处理后台任务", Admins: []string{SystemAdmin}},
 	{Key: "event.operate", Title: "处理搁置的事件", Admins: []string{SystemAdmin}},

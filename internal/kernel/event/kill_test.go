@@ -23,6 +23,7 @@ import (
 const (
 	childTarget = "ANWANG_TEST_EVENT_TARGET"
 	childDir    = "ANWANG_TEST_EVENT_DIR"
+	childDeadly = "ANWANG_TEST_EVENT_DEADLY"
 	killItems   = 1200
 )
 
@@ -80,6 +81,12 @@ func child(target, dir string) error {
 		}
 		return log.Append(ctx, entry("y.done", it.N))
 	}))
+	if os.Getenv(childDeadly) != "" {
+		b.Subscribe(event.Subscription{Name: "test/deadly", Kinds: []string{"x.done"}, MaxAttempts: 1, Handle: func(ctx context.Context, e event.Event) error {
+			os.Exit(9) // as when memory runs out
+			return nil
+		}})
+	}
 	if err := b.Start(ctx); err != nil {
 		return err
 	}
@@ -165,6 +172,56 @@ func TestKilledProcess(t *testing.T) {
 				t.Errorf("only %d kills: make more items", kills)
 			}
 		})
+	}
+}
+
+// An event whose handler ends the process every time does not do so for ever.
+func TestDeadlyEventIsParked(t *testing.T) {
+	t.Parallel()
+	target, dir := kerneltest.Target(t, db.SQLite), t.TempDir()
+	d, err := db.Open(t.Context(), target, clock.System())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	if err := d.Migrate(t.Context(), "341722", parts...); err != nil {
+		t.Fatal(err)
+	}
+	parked := func() (n int) {
+		if err := d.Conn(t.Context()).NewRaw("SELECT count(*) FROM event_parked WHERE subscription = 'test/deadly'").Scan(t.Context(), &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	lives := 0
+	for parked() == 0 {
+		if lives++; lives > 20 {
+			t.Fatal("it still dies")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		cmd := exec.CommandContext(ctx, os.Args[0])
+		cmd.Env = append(os.Environ(), childTarget+"="+target, childDir+"="+dir, childDeadly+"=1")
+		if _, err := cmd.StdinPipe(); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() { cmd.Wait(); close(ended) }() //nolint:errcheck // how it ends is what the loop looks at
+		for parked() == 0 {
+			select {
+			case <-ended:
+			case <-time.After(20 * time.Millisecond):
+				continue
+			}
+			break
+		}
+		cancel()
+		<-ended
+	}
+	if lives < 3 {
+		t.Errorf("parked after %d lives", lives)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +30,7 @@ const (
 var (
 	errLeaseLost = errors.New("another process took over the relay")
 	errFull      = errors.New("the stream is full")
+	errReturned  = errors.New("NATS was away: looking what it still has")
 )
 
 // Lag says how far the relay is behind the log.
@@ -108,6 +111,9 @@ func (p *position) follow(ctx context.Context) error {
 				return err
 			}
 			pruned = time.Now()
+		}
+		if b.Conn().Stats().Reconnects != p.contact {
+			return errReturned
 		}
 		rows, err := b.log.Sequenced(ctx, p.seq, chunk)
 		if err != nil {
@@ -203,12 +209,13 @@ type position struct {
 	room      int64  // bytes that may be published before the stream's size is looked at again
 	saved     int64  // seq as it was stored last
 	savedAt   time.Time
+	contact   uint64 // how often the connection had been re-established
 }
 
 // place finds where to go on. The stream itself knows best what is in it: after a crash it may have more than the cursor says, and after
 // a power cut less, because it does not wait for the disk at every message.
 func (b *Bus) place(ctx context.Context, stream jetstream.Stream) (*position, error) {
-	p := &position{bus: b, stream: stream, savedAt: time.Now()}
+	p := &position{bus: b, stream: stream, savedAt: time.Now(), contact: b.Conn().Stats().Reconnects}
 	if err := b.db.Conn(ctx).NewRaw("SELECT seq, published FROM event_cursor WHERE name = 'relay'").Scan(ctx, &p.seq, &p.published); err != nil {
 		return nil, fmt.Errorf("relay cursor: %w", err)
 	}
@@ -365,8 +372,10 @@ func (p *position) makeRoom(ctx context.Context, size int64) error {
 		return nil
 	}
 	handled, slowest := info.State.LastSeq, ""
+	absent := maps.Clone(p.bus.subs) // at a start the consumers may come later than the relay
 	consumers := p.stream.ListConsumers(ctx)
 	for c := range consumers.Info() {
+		delete(absent, strings.ReplaceAll(c.Name, "_", "/"))
 		done := c.AckFloor.Stream
 		if c.NumPending == 0 && c.NumAckPending == 0 {
 			done = info.State.LastSeq // nobody but this relay publishes
@@ -377,6 +386,9 @@ func (p *position) makeRoom(ctx context.Context, size int64) error {
 	}
 	if err := consumers.Err(); err != nil {
 		return fmt.Errorf("list consumers: %w", err)
+	}
+	for name := range absent {
+		return fmt.Errorf("%w (%d bytes) and waits for subscription %q to begin", errFull, info.State.Bytes, name)
 	}
 	// The last message stays: it tells place how far the stream is.
 	if err := p.stream.Purge(ctx, jetstream.WithPurgeSequence(min(handled+1, info.State.LastSeq))); err != nil {

@@ -20,6 +20,8 @@ import (
 	"anwang/internal/kernel/flow"
 	"anwang/internal/kernel/importer"
 	"anwang/internal/kernel/kerneltest"
+	"anwang/internal/kernel/ledger"
+	"anwang/internal/kernel/record"
 	"anwang/internal/lib/tabular"
 )
 
@@ -184,3 +186,53 @@ func watch(b *testing.B, w *world) (wait func() time.Duration, heap func() float
 			return float64(most.Load())
 		}
 }
+
+// BenchmarkList asks for pages of a list of 100,000 enterprises, half of them in the county of the one who asks.
+func BenchmarkList(b *testing.B) {
+	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
+		w := open(b, kerneltest.Open(b, engine, parts...))
+		ctx := w.as("office")
+		r, err := w.rules(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for at := 0; at < 100_000; at += chunk {
+			var rows []*Enterprise
+			for i := at; i < at+chunk; i++ {
+				e := w.blank()
+				name, industry, uscc, place, n := fmt.Sprintf("石台县%s%d有限公司", []string{"金鑫矿业", "宏达机械", "富民茶业"}[i%3], i), []string{"C2614", "C3311", "G5431"}[i%3], code(i), []string{town, otherTown, otherCounty, otherCounty}[i%4], i%300
+				var p problems
+				r.apply(e, edit{Name: &name, Industry: &industry, Division: &place, Facts: Facts{USCC: &uscc, Employees: &n}}, &p)
+				if err := p.err(); err != nil {
+					b.Fatal(err)
+				}
+				rows = append(rows, e)
+			}
+			batch, err := w.store.PrepareInsert(ctx, rows, func(int, *Enterprise) record.Change { return record.Change{Fact: "x", Title: "x"} })
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := w.db.Tx(ctx, batch.Write); err != nil {
+				b.Fatal(err)
+			}
+			w.db.Clock.Advance(time.Second)
+		}
+		if err := w.db.Tx(ctx, func(ctx context.Context) error { _, err := w.db.Conn(ctx).ExecContext(ctx, "ANALYZE"); return err }); err != nil {
+			b.Fatal(err)
+		}
+		for name, q := range map[string]ledger.Query{
+			"newest": {}, "town": {Filters: map[string]string{"division": town}}, "name": {Sort: "name"}, "grade": {Sort: "-grade"}, "line+grade": {Filters: map[string]string{"line": "hazchem", "grade": "C,D"}},
+			"search": {Search: "富民茶业777"}, "code": {Filters: map[string]string{"uscc": code(4000)}}, "exact": {Exact: true},
+		} {
+			b.Run(string(engine)+"/"+name, func(b *testing.B) {
+				for b.Loop() {
+					if _, err := w.list.Read(ctx, q); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+}
+
+const chunk = 500

@@ -431,7 +431,7 @@ func (p *importing) registered(ctx context.Context, lines []*importer.Line[row])
 	everything := scope.All("whether an enterprise is registered does not depend on who imports; a row about one out of reach is refused without particulars")
 	if len(codes) > 0 {
 		found, err := p.store.Find(ctx, everything, func(q *bun.SelectQuery) *bun.SelectQuery {
-			return q.Where("r.uscc IN (?) AND "+standing, bun.List(codes)).OrderExpr("CASE WHEN r.origin = ? THEN 1 ELSE 0 END", p.db.Node)
+			return q.Where("r.uscc IN (?) AND "+coded, bun.List(codes)).OrderExpr("CASE WHEN r.origin = ? THEN 1 ELSE 0 END", p.db.Node)
 		})
 		if err != nil {
 			return nil, err

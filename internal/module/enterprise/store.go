@@ -12,8 +12,11 @@ import (
 	"anwang/internal/module/enterprise/enterpriseapi"
 )
 
-// standing is the condition of the unique index on the code: files that still count.
-const standing = "r.state NOT IN ('merged', 'withdrawn')"
+// standing are the files that still count. coded is, word for word, the condition of the unique index on the code: SQLite uses the index for queries that repeat it.
+const (
+	standing = "r.state NOT IN ('merged', 'withdrawn')"
+	coded    = "r.uscc <> '' AND " + standing
+)
 
 // holder is the file that has a credit code, one of this node before a copy of another's; nil when there is none. Scope is the caller's business.
 func (s *Service) holder(ctx context.Context, uscc string) (*Enterprise, error) {
@@ -21,7 +24,7 @@ func (s *Service) holder(ctx context.Context, uscc string) (*Enterprise, error) 
 		return nil, nil
 	}
 	return s.store.First(ctx, scope.All("whether a code is taken does not depend on who asks; what is told about its holder does"), func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("r.uscc = ? AND "+standing, uscc).OrderExpr("CASE WHEN r.origin = ? THEN 0 ELSE 1 END", s.db.Node)
+		return q.Where("r.uscc = ? AND "+coded, uscc).OrderExpr("CASE WHEN r.origin = ? THEN 0 ELSE 1 END", s.db.Node)
 	})
 }
 

@@ -2,6 +2,7 @@ package hiddendanger
 
 import (
 	"context"
+	"slices"
 
 	"anwang/internal/kernel/deadline"
 	"anwang/internal/kernel/errs"
@@ -25,6 +26,10 @@ func (s *Service) subscriptions() []event.Subscription {
 func (s *Service) escalated(ctx context.Context, _ event.Meta, item deadline.Item) error {
 	return s.mirror(ctx, item, func(d *Danger) (record.Change, bool) {
 		to := string(item.EscalatedTo)
+		// An event that comes after an extension or a new order speaks of an end that no longer holds.
+		if !d.DueAt.Equal(item.Due) || !slices.Contains(clockRuns, d.State) {
+			return record.Change{}, false
+		}
 		if item.Overdue(s.db.Clock.Now()) && d.EscalatedTo != to && to != string(deadline.ToResponsible) {
 			d.EscalatedTo = to
 			return record.Change{Fact: "hiddendanger.escalated", Title: "逾期升级"}, true
