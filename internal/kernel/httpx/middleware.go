@@ -97,7 +97,7 @@ func (a *API) observe(next http.Handler) http.Handler {
 		}
 		defer func() {
 			if p := recover(); p != nil {
-				if p == http.ErrAbortHandler {
+				if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
 					panic(p)
 				}
 				a.cfg.Log.ErrorContext(ctx, "panic", "incident", id, "panic", p, "stack", string(debug.Stack()))

@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -56,7 +57,8 @@ var statusOf = map[errs.Kind]int{
 // problemOf turns any error into the reply for it. What is not an errs.Error becomes "internal": its text goes to the log under an incident
 // number and nowhere else.
 func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
-	if p, ok := err.(*Problem); ok {
+	var p *Problem
+	if errors.As(err, &p) {
 		return p
 	}
 	e := errs.As(db.Translate(err))
@@ -82,8 +84,8 @@ func fromHuma(status int, msg string, details ...error) huma.StatusError {
 	}
 	p := &Problem{Status: status, Code: "request.invalid", Title: errs.KindInvalid.String(), Message: "提交的内容有误，请按提示修改后重新提交。"}
 	for _, err := range details {
-		d, ok := err.(huma.ErrorDetailer)
-		if !ok {
+		var d huma.ErrorDetailer
+		if !errors.As(err, &d) {
 			continue
 		}
 		detail := d.ErrorDetail()

@@ -308,7 +308,7 @@ func (b *workbook) readStrings() (*stringTable, error) {
 	s := &sheetSource{book: b, meter: m, xml: xml.NewDecoder(m)}
 	for {
 		token, err := s.read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return table, nil
 		}
 		if err != nil {
@@ -349,7 +349,7 @@ func (s *sheetSource) read() (xml.Token, error) {
 	s.meter.left = s.token()
 	token, err := s.xml.RawToken()
 	switch {
-	case err == nil || err == io.EOF:
+	case err == nil || errors.Is(err, io.EOF):
 		return token, err
 	case errors.Is(err, errPieceTooLong):
 		return nil, &Error{s.row, s.column, fmt.Sprintf("内容超过 %d 字的上限", s.book.opts.MaxCell), ErrTooLarge, err}
@@ -364,7 +364,7 @@ func (s *sheetSource) damaged(cause error) error {
 // must is read where the part cannot end.
 func (s *sheetSource) must() (xml.Token, error) {
 	token, err := s.read()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = s.damaged(io.ErrUnexpectedEOF)
 	}
 	return token, err

@@ -275,8 +275,7 @@ func (s *Service) planImport(ctx context.Context, r importRow, crs geo.CRS) (*im
 func (s *Service) applyImport(ctx context.Context, p *importPlan) error {
 	const reason = "批量导入"
 	g := p.existing
-	switch {
-	case g == nil:
+	if g == nil {
 		var boundary json.RawMessage
 		if p.redraw {
 			boundary = p.shape.GeoJSON()
@@ -285,7 +284,7 @@ func (s *Service) applyImport(ctx context.Context, p *importPlan) error {
 		if g, err = s.Create(ctx, GridInput{Division: p.division, Name: p.name, Serial: p.serial, Boundary: boundary, Reason: reason}); err != nil {
 			return err
 		}
-	default:
+	} else {
 		var err error
 		if g.Name != p.name {
 			if g, err = s.Change(ctx, g.ID, GridChange{Read: flow.Read{Version: g.Version}, Name: p.name}); err != nil {
