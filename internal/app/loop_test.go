@@ -200,7 +200,7 @@ func TestSelfCheck(t *testing.T) {
 		if silent.get("total").(float64) != 1 || silent.text("items.0.enterpriseName") != "石台七都机械有限公司" {
 			t.Errorf("silent: %s", silent.body)
 		}
-		late := w.want(200, "mill", "GET", "/self-checks", nil)
+		late := w.want(200, "mill", "GET", "/self-checks?state=missed", nil)
 		z := w.want(200, "mill", "POST", "/self-checks/"+late.text("items.0.id")+"/submit", map[string]any{"version": late.get("items.0.version")})
 		if z.text("state") != "late" || z.get("findings").(float64) != 0 {
 			t.Errorf("late zero report: %s", z.body)

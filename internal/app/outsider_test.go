@@ -198,4 +198,7 @@ func (w *world) insidersOfOthers(ids map[string]string) {
 	items, err := w.Kernel.Deadlines.Of(w.t.Context(), "hiddendanger.check", ids["hiddendanger.check"])
 	w.must(err)
 	ids["deadline.item"] = items[0].ID
+	table := "企业名称,行业代码,行政区划代码,无信用代码原因\n石台仁里茶厂,C1530,341722100000,个体经营\n"
+	file := w.upload("town", "企业.csv", []byte(table))
+	ids["importer.run"] = w.want(201, "town", "POST", "/imports/enterprises", map[string]any{"fileId": file}).text("id")
 }

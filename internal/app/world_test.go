@@ -282,19 +282,22 @@ func (w *world) photo(account string, shade uint8) string {
 			img.Set(x, y, color.RGBA{shade, uint8(x * 4), uint8(y * 5), 255})
 		}
 	}
-	var picture, form bytes.Buffer
+	var picture bytes.Buffer
 	w.must(png.Encode(&picture, img))
+	return w.upload(account, "现场照片.png", picture.Bytes())
+}
+
+// upload uploads a file and returns its id.
+func (w *world) upload(account, name string, content []byte) string {
+	w.t.Helper()
+	var form bytes.Buffer
 	m := multipart.NewWriter(&form)
-	part, err := m.CreateFormFile("file", "现场照片.png")
+	part, err := m.CreateFormFile("file", name)
 	w.must(err)
-	_, err = part.Write(picture.Bytes())
+	_, err = part.Write(content)
 	w.must(err)
 	w.must(m.Close())
-	a := w.as(account, "POST", "/files", form.String(), "Content-Type", m.FormDataContentType())
-	if a.status != 201 {
-		w.t.Fatalf("upload: %d %s", a.status, a.body)
-	}
-	return a.text("id")
+	return w.want(201, account, "POST", "/files", form.String(), "Content-Type", m.FormDataContentType()).text("id")
 }
 
 // report reports a danger of the gas company as the account and returns its id.

@@ -302,6 +302,9 @@ func TestLive(t *testing.T) {
 			return items(w.must(200, "sysadmin", "GET", "/posts?person="+person, nil))[0].(obj)
 		}
 		settled := func() bool { lag, err := w.Bus.Lag(ctx); return err == nil && lag.Entries == 0 }
+		if err := w.Log.Flush(ctx); err != nil { // nothing of the preparation may still be on its way
+			t.Fatal(err)
+		}
 		kerneltest.Eventually(t, "the relay is through", settled)
 		here, there, above, operator, auditor := w.watch(ctx, "renli"), w.watch(ctx, "qidu"), w.watch(ctx, "county"), w.watch(ctx, "sysadmin"), w.watch(ctx, "auditor")
 
@@ -326,7 +329,11 @@ func TestLive(t *testing.T) {
 		}
 		// What lies nowhere is for the operator alone.
 		w.must(201, "sysadmin", "POST", "/dict-items", obj{"kind": "line", "code": "aerospace", "label": "航天"})
-		if e := next(t, operator); !has(e, "dict.added") {
+		e := next(t, operator)
+		for has(e, "access.passwordChanged") { // the tail of the preparation
+			e = next(t, operator)
+		}
+		if !has(e, "dict.added") {
 			t.Errorf("operator: %s", e)
 		}
 		// The rights are those of the moment: the role loses the view, and the next event passes by. Then the login ends, and the stream with it.

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -353,8 +354,13 @@ func (q *Queue) claim(ctx context.Context) (*Job, error) {
 	now := q.db.Clock.Now()
 	// Reading first keeps an idle queue from writing once a second.
 	var waiting int
-	if err := q.db.Conn(ctx).NewRaw(`SELECT count(*) FROM (SELECT 1 FROM job_run WHERE (state = 'queued' AND run_at <= ?) OR (state = 'running' AND lease_until < ?) LIMIT 1) AS t`,
-		now, lease(time.Now())).Scan(ctx, &waiting); err != nil || waiting == 0 {
+	const due = `kind IN (?) AND ((state = 'queued' AND run_at <= ?) OR (state = 'running' AND lease_until < ?))`
+	kinds := bun.List(slices.Collect(maps.Keys(q.kinds))) // what a newer program enqueued is for the newer program
+	if len(q.kinds) == 0 {
+		return nil, nil
+	}
+	if err := q.db.Conn(ctx).NewRaw(`SELECT count(*) FROM (SELECT 1 FROM job_run WHERE `+due+` LIMIT 1) AS t`,
+		kinds, now, lease(time.Now())).Scan(ctx, &waiting); err != nil || waiting == 0 {
 		return nil, err
 	}
 	skip := ""
@@ -364,8 +370,8 @@ func (q *Queue) claim(ctx context.Context) (*Job, error) {
 	j := new(Job)
 	err := q.db.Tx(ctx, func(ctx context.Context) error {
 		return q.db.Conn(ctx).NewRaw(`UPDATE job_run SET state = 'running', worker = ?, lease_until = ?, attempts = attempts + 1, started_at = ?, error = ''
-			WHERE id = (SELECT id FROM job_run WHERE (state = 'queued' AND run_at <= ?) OR (state = 'running' AND lease_until < ?) ORDER BY run_at, id LIMIT 1 `+skip+`)
-			RETURNING *`, q.worker, lease(time.Now().Add(q.Lease)), now, now, lease(time.Now())).Scan(ctx, j)
+			WHERE id = (SELECT id FROM job_run WHERE `+due+` ORDER BY run_at, id LIMIT 1 `+skip+`)
+			RETURNING *`, q.worker, lease(time.Now().Add(q.Lease)), now, kinds, now, lease(time.Now())).Scan(ctx, j)
 	})
 	if errors.Is(err, db.ErrNoRows) {
 		return nil, nil
@@ -382,9 +388,10 @@ var (
 )
 
 func (q *Queue) run(ctx context.Context, j *Job) {
-	k, ok := q.kinds[j.Kind]
-	if !ok {
-		q.finish(ctx, j, Failed, "", "本程序没有这种任务："+j.Kind)
+	k := q.kinds[j.Kind]
+	if j.Attempts > k.MaxAttempts {
+		// Its process died each time, so nobody was left to say that it failed.
+		q.finish(ctx, j, Failed, "", "任务多次中断，已停止重试，请联系系统管理员（任务 "+j.ID+"）。")
 		return
 	}
 	work, cancel := context.WithCancelCause(actor.AsSystem(ctx, j.Kind))
@@ -506,7 +513,10 @@ func (q *Queue) tick(ctx context.Context) {
 	}
 }
 
-// Tick runs e if it is due and no other process took it. It is called by the queue itself; a test or the demo with a held clock calls it to do what has come due.
+// overdue is after how long a scheduled run that did not say it was done is taken for dead, and is begun again.
+const overdue = 30 * time.Minute
+
+// Tick runs e if it is due and no other process took it; a run that fails is tried again after five minutes. It is called by the queue itself; a test or the demo with a held clock calls it to do what has come due.
 func (q *Queue) Tick(ctx context.Context, e Every) error {
 	now := q.db.Clock.Now()
 	var next string
@@ -520,7 +530,7 @@ func (q *Queue) Tick(ctx context.Context, e Every) error {
 	taken := false
 	if err := q.db.Tx(ctx, func(ctx context.Context) error {
 		res, err := q.db.Conn(ctx).NewRaw(`INSERT INTO job_schedule (name, next_at) VALUES (?, ?)
-			ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at WHERE job_schedule.next_at = ?`, e.Name, e.next(now), next).Exec(ctx)
+			ON CONFLICT (name) DO UPDATE SET next_at = excluded.next_at WHERE job_schedule.next_at = ?`, e.Name, now.Add(overdue), next).Exec(ctx)
 		if err != nil {
 			return err
 		}
@@ -530,7 +540,12 @@ func (q *Queue) Tick(ctx context.Context, e Every) error {
 	}); err != nil || !taken {
 		return err
 	}
-	return safely(actor.AsSystem(ctx, e.Name), func(ctx context.Context, _ *Run) error { return e.Run(ctx) }, nil)
+	failure := safely(actor.AsSystem(ctx, e.Name), func(ctx context.Context, _ *Run) error { return e.Run(ctx) }, nil)
+	again := e.next(now)
+	if failure != nil {
+		again = now.Add(5 * time.Minute)
+	}
+	return errors.Join(failure, q.exec(context.WithoutCancel(ctx), `UPDATE job_schedule SET next_at = ? WHERE name = ?`, again, e.Name))
 }
 
 // next is when e comes round after now.
