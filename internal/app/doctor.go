@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"anwang/internal/kernel/actor"
 	"anwang/internal/kernel/clock"
 	"anwang/internal/kernel/console"
 )
@@ -25,6 +26,7 @@ func doctorCommand(ctx context.Context, e *env, args []string) error {
 	if _, err := os.Stat(cfg.Data); err != nil {
 		return fmt.Errorf("数据目录 %s 不存在，请用 --data 指定：%w", cfg.Data, err)
 	}
+	ctx = actor.AsSystem(ctx, "doctor")
 	a := &App{Config: cfg, Version: e.version, Slog: cfg.logger(e.err)}
 	defer a.Close()
 	bad := 0

@@ -11,6 +11,7 @@ import (
 	"anwang/internal/kernel/job"
 	"anwang/internal/kernel/ledger"
 	"anwang/internal/kernel/module"
+	"anwang/internal/kernel/policy"
 	"anwang/internal/module/hiddendanger/hiddendangerapi"
 )
 
@@ -37,7 +38,7 @@ func (s *Service) Module() module.Module {
 			{Group: tag, Title: "履职记录", Path: "/grid-actions", Need: View, Order: 60},
 			{Group: tag, Title: "巡查统计", Path: "/grid-statistics", Need: View, Order: 70},
 		},
-		Templates: Templates(),
+		Templates: Templates(), Policies: []policy.Any{s.policy},
 		Schedules: []job.Every{{Name: "grid.daily", DailyAt: "00:10", Run: s.Daily}},
 		Guards:    s.guards(),
 		Routes:    func(api *httpx.API, lists ledger.Service) { s.Serve(api, lists) },
