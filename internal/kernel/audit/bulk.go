@@ -11,34 +11,41 @@ import (
 // Batch is entries that are complete: identified, marshalled, hashed and authenticated. They are in the log once Append has returned and the
 // transaction is committed.
 type Batch struct {
-	log  *Log
-	rows []Row
+	log   *Log
+	kind  string // of the first, for errors
+	count int
+	stmt  string // one statement for all
 }
 
 // Prepare does everything that Append does short of writing, for many entries at once, so that an import holds the writer only while it
 // writes. Who, when and on which request are taken from ctx now. It needs no transaction.
 func (l *Log) Prepare(ctx context.Context, entries []Entry) (*Batch, error) {
-	b := &Batch{l, make([]Row, len(entries))}
+	b := &Batch{log: l, count: len(entries)}
+	if b.count == 0 {
+		return b, nil
+	}
+	rows := make([]Row, len(entries))
 	for i, e := range entries {
 		row, err := l.complete(ctx, e)
 		if err != nil {
 			return nil, err
 		}
-		b.rows[i] = row
+		rows[i] = row
 	}
+	b.kind, b.stmt = rows[0].Kind, l.db.Conn(ctx).NewInsert().Model(&rows).ExcludeColumn("seq").String()
 	return b, nil
 }
 
 // Append writes the entries into the log, in the transaction that ctx is in. Like [Log.Append] it panics outside one.
 func (b *Batch) Append(ctx context.Context) error {
-	if len(b.rows) == 0 {
+	if b.count == 0 {
 		return nil
 	}
 	if !b.log.db.InTx(ctx) {
-		panic("audit: Append outside a transaction: " + b.rows[0].Kind)
+		panic("audit: Append outside a transaction: " + b.kind)
 	}
-	if _, err := b.log.db.Conn(ctx).NewInsert().Model(&b.rows).ExcludeColumn("seq").Exec(ctx); err != nil {
-		return fmt.Errorf("audit %s and %d more: %w", b.rows[0].Kind, len(b.rows)-1, err)
+	if _, err := b.log.db.Conn(ctx).ExecContext(ctx, "?", bun.Safe(b.stmt)); err != nil {
+		return fmt.Errorf("audit %s and %d more: %w", b.kind, b.count-1, err)
 	}
 	b.log.db.AfterCommit(ctx, b.log.wake)
 	return nil

@@ -497,7 +497,7 @@ func (k *Kind[R]) takeBack(ctx context.Context, run *Run, report Progress) error
 func (k *Kind[R]) touched(ctx context.Context, run *Run, after int) ([]Touched, error) {
 	var rows []entry
 	err := k.db.Conn(ctx).NewSelect().Model(&rows).Column("row_no", "action", "record_id", "version").
-		Where("x.run_id = ? AND x.row_no > ? AND x.action IN (?, ?)", run.ID, after, Create, Update).Order("x.row_no").Limit(chunkRows).Scan(ctx)
+		Where("x.run_id = ? AND x.row_no > ? AND x.action <> ? AND x.action <> ?", run.ID, after, Wrong, Same).Order("x.row_no").Limit(chunkRows).Scan(ctx)
 	out := make([]Touched, len(rows))
 	for i, r := range rows {
 		out[i] = Touched{r.Row, r.Action, r.RecordID, r.Version + 1}

@@ -14,14 +14,14 @@ import (
 // Batch is a change of many records that is ready to be written: for imports, where one statement per record would hold the writer too
 // long. Each record is covered by a log entry of its own, exactly as Insert and Update do it.
 //
-//	b, err := store.PrepareInsert(ctx, rows, change)   // outside the transaction: marshals and hashes
+//	b, err := store.PrepareInsert(ctx, rows, change)   // outside the transaction: formats, marshals and hashes
 //	err = db.Tx(ctx, b.Write)
 //
 // Keep it to about a thousand records; more take longer to write than other writers should wait.
 type Batch[T any, P Pointer[T]] struct {
 	store   *Store[T, P]
-	rows    []*T
-	insert  bool
+	count   int
+	stmt    string // one statement for all rows
 	entries *audit.Batch
 }
 
@@ -54,46 +54,44 @@ func (s *Store[T, P]) PrepareUpdate(ctx context.Context, rows []*T, change func(
 }
 
 func (s *Store[T, P]) prepare(ctx context.Context, rows []*T, insert bool, change func(i int, r *T) Change) (*Batch[T, P], error) {
+	b := &Batch[T, P]{store: s, count: len(rows)}
+	if b.count == 0 {
+		return b, nil
+	}
+	// Without "NULL" bun asks for the nullable columns back, and then counts rows wrongly.
+	q := s.db.Conn(ctx).NewInsert().Model(&rows).Returning("NULL")
+	if !insert {
+		// One statement for rows that each have their own values: an insert that always meets the stored row.
+		q = q.On("CONFLICT (id) DO UPDATE").Where("r.version = EXCLUDED.version - 1")
+		for _, f := range s.db.Table(reflect.TypeFor[T]()).Fields {
+			if f.Name != "id" && f.Name != "origin" && f.Name != "created_at" {
+				q = q.Set("? = EXCLUDED.?", bun.Ident(f.Name), bun.Ident(f.Name))
+			}
+		}
+	}
+	b.stmt = q.String()
 	entries := make([]audit.Entry, len(rows))
 	for i, r := range rows {
 		entries[i] = s.entry(r, change(i, r))
 	}
-	prepared, err := s.log.Prepare(ctx, entries)
-	if err != nil {
-		return nil, err
-	}
-	return &Batch[T, P]{s, rows, insert, prepared}, nil
+	var err error
+	b.entries, err = s.log.Prepare(ctx, entries)
+	return b, err
 }
 
 // Write writes the records and their log entries, in the transaction that ctx is in: all, or none and an error. When one of the records was
 // changed since it was read, the error is a conflict.
 func (b *Batch[T, P]) Write(ctx context.Context) error {
-	if len(b.rows) == 0 {
+	if b.count == 0 {
 		return nil
 	}
-	name := b.store.Type.Name
-	// Without "NULL" bun asks for the nullable columns back, and then counts rows wrongly.
-	q := b.store.db.Conn(ctx).NewInsert().Model(&b.rows).Returning("NULL")
-	if b.insert {
-		if _, err := q.Exec(ctx); err != nil {
-			return fmt.Errorf("insert %d of %s: %w", len(b.rows), name, err)
-		}
-		return b.entries.Append(ctx)
-	}
-	// One statement for rows that each have their own values: an insert that always meets the stored row.
-	q = q.On("CONFLICT (id) DO UPDATE").Where("r.version = EXCLUDED.version - 1")
-	for _, f := range b.store.db.Table(reflect.TypeFor[T]()).Fields {
-		if f.Name != "id" && f.Name != "origin" && f.Name != "created_at" {
-			q = q.Set("? = EXCLUDED.?", bun.Ident(f.Name), bun.Ident(f.Name))
-		}
-	}
-	res, err := q.Exec(ctx)
+	res, err := b.store.db.Conn(ctx).ExecContext(ctx, "?", bun.Safe(b.stmt))
 	if err != nil {
-		return fmt.Errorf("update %d of %s: %w", len(b.rows), name, err)
+		return fmt.Errorf("write %d of %s: %w", b.count, b.store.Type.Name, err)
 	}
 	if n, err := res.RowsAffected(); err != nil {
 		return err
-	} else if n != int64(len(b.rows)) {
+	} else if n != int64(b.count) {
 		return b.store.Type.Stale()
 	}
 	return b.entries.Append(ctx)

@@ -24,7 +24,7 @@
 //
 // # Import
 //
-// See imports.go and kernel/importer: a dry run judges every row by the very rules of Register and Change, the person confirms, a job applies the rows in small
+// See imports.go, places.go and kernel/importer: a dry run judges every row by the very rules of Register and Change, the person confirms, a job applies the rows in small
 // transactions and goes on where it stopped after a restart; undoing withdraws what came and restores what was changed, unless it has been changed since.
 //
 // # Events
@@ -39,5 +39,6 @@
 // # Known weaknesses
 //
 // Names are compared by shared pairs of characters among names with the same beginning: 华东石台金鑫厂 and 金鑫厂 are not noticed as similar. Two nodes may register one
-// unit; the level above sees both. Grades follow a changed policy when the file is next changed.
+// unit; the level above sees both. Two rows of one import file with the same name, one with a code and one without, become two files. Grades follow a changed policy, and a
+// certificate's expiry, when the file is next changed.
 package enterprise

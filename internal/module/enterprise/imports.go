@@ -88,7 +88,7 @@ func (s *Service) beginImport(ctx context.Context, run string) (importer.Pass[ro
 			p.titles[kind][i.Label], p.titles[kind][i.Code] = i.Code, i.Code
 		}
 	}
-	for label, code := range map[string]string{"大": "large", "中": "medium", "小": "small", "微": "micro", "规上": "medium"} {
+	for label, code := range map[string]string{"大": "large", "中": "medium", "小": "small", "微": "micro"} {
 		p.titles[scaleKind][label] = code
 	}
 	return p, nil
@@ -214,13 +214,15 @@ func position(l *importer.Line[row], c importer.Cells) *Position {
 	if errLon != nil || errLat != nil {
 		return nil
 	}
-	crs, ok := crsNames[strings.ToLower(strings.NewReplacer("-", "", " ", "", "_", "").Replace(c.Value("crs")))]
+	crs, ok := crsNames[strings.ToLower(crsNoise.Replace(c.Value("crs")))]
 	if !ok {
 		l.Problem("crs", "应为 WGS-84、CGCS2000、GCJ-02（高德、腾讯）或 BD-09（百度）")
 		return nil
 	}
 	return &Position{Lon: x, Lat: y, CRS: crs}
 }
+
+var crsNoise = strings.NewReplacer("-", "", " ", "", "_", "")
 
 var crsNames = map[string]string{"": "wgs84", "wgs84": "wgs84", "gps": "wgs84", "cgcs2000": "cgcs2000", "国家2000": "cgcs2000", "2000国家大地坐标系": "cgcs2000",
 	"gcj02": "gcj02", "高德": "gcj02", "腾讯": "gcj02", "火星": "gcj02", "火星坐标": "gcj02", "bd09": "bd09", "百度": "bd09"}
@@ -230,77 +232,85 @@ func split(cell string) []string {
 	return strings.FieldsFunc(cell, func(r rune) bool { return strings.ContainsRune("、,，;；/\n ", r) })
 }
 
-// staff are the people of an enterprise after a row: whom the row names takes the place of whoever had the role, and keeps number and certificates when it is the same person.
-func (v *row) staff(have []Person) []Person {
+// staff are the people of an enterprise after a row: whom the row names takes the place of whoever had the role, and keeps number and certificates when it is the same person. lost
+// is the column of a number that would belong to nobody.
+func (v *row) staff(have []Person) (people []Person, lost string) {
 	if v.people == nil {
-		return nil
+		return nil, ""
 	}
-	out := slices.Clone(have)
-	set := func(role string, names []string, phone string) {
-		if len(names) == 0 && phone == "" {
+	people = slices.Clone(have)
+	appoint := func(role string, names []string) {
+		if len(names) == 0 {
 			return
 		}
-		var next []Person
+		people = slices.DeleteFunc(people, func(h Person) bool { return h.Role == role })
 		for _, name := range names {
 			person := Person{Role: role, Name: name}
 			if i := slices.IndexFunc(have, func(h Person) bool { return h.Role == role && h.Name == name }); i >= 0 {
 				person = have[i]
 			}
-			next = append(next, person)
-		}
-		if len(next) == 0 { // a number alone goes to whoever has the role
-			next = slices.DeleteFunc(slices.Clone(have), func(h Person) bool { return h.Role != role })
-		}
-		if phone != "" && len(next) > 0 {
-			next[0].Phone = phone
-		}
-		if len(next) > 0 {
-			out = append(slices.DeleteFunc(out, func(h Person) bool { return h.Role == role }), next...)
+			people = append(people, person)
 		}
 	}
-	one := func(column string) []string {
-		if v.people[column] == "" {
-			return nil
+	for column, role := range roleColumns {
+		if name := v.people[column]; name != "" && column != "safety" {
+			appoint(role, []string{name})
 		}
-		return []string{v.people[column]}
 	}
-	phone, answers := v.people["phone"], v.people["principal"] != "" || slices.ContainsFunc(have, func(h Person) bool { return h.Role == PrincipalRole })
-	legalPhone := v.people["legalPhone"]
-	if !answers && legalPhone == "" { // the only number of a row without principal is the legal representative's
-		phone, legalPhone = "", phone
-	}
-	set(LegalRepresentative, one("legal"), legalPhone)
-	set(PrincipalRole, one("principal"), phone)
-	set(ActualController, one("controller"), "")
-	set(SafetyDirector, one("director"), "")
-	set(SafetyManager, split(v.people["safety"]), v.people["safetyPhone"])
-	return out
-}
-
-// columnOf is the column that a complaint of the rules is about.
-func (v *row) columnOf(pointer string, people []Person) string {
-	parts := strings.Split(pointer, "/")
-	switch parts[1] {
-	case "position":
-		return "lon"
-	case "people":
-		if len(parts) > 2 {
-			if i, err := strconv.Atoi(parts[2]); err == nil && i < len(people) {
-				role, phone := people[i].Role, strings.HasSuffix(pointer, "/phone")
-				for column, r := range map[string]string{"legal": LegalRepresentative, "principal": PrincipalRole, "controller": ActualController, "director": SafetyDirector, "safety": SafetyManager} {
-					if r == role && phone && column == "principal" {
-						return "phone"
-					} else if r == role && phone {
-						return column + "Phone"
-					} else if r == role {
-						return column
-					}
-				}
+	appoint(SafetyManager, split(v.people["safety"]))
+	reach := func(number string, roles ...string) bool { // the first who has one of the roles gets the number
+		for _, role := range roles {
+			if i := slices.IndexFunc(people, func(h Person) bool { return h.Role == role }); i >= 0 {
+				people[i].Phone = number
+				return true
 			}
 		}
+		return false
+	}
+	for _, c := range []struct {
+		column string
+		roles  []string
+	}{{"phone", []string{PrincipalRole, LegalRepresentative}}, {"legalPhone", []string{LegalRepresentative}}, {"safetyPhone", []string{SafetyManager}}} {
+		if number := v.people[c.column]; number != "" && !reach(number, c.roles...) {
+			lost = c.column
+		}
+	}
+	slices.SortStableFunc(people, func(a, b Person) int { return slices.Index(roleOrder, a.Role) - slices.Index(roleOrder, b.Role) })
+	return people, lost
+}
+
+var (
+	roleColumns = map[string]string{"legal": LegalRepresentative, "principal": PrincipalRole, "controller": ActualController, "director": SafetyDirector, "safety": SafetyManager}
+	roleOrder   = []string{LegalRepresentative, PrincipalRole, ActualController, SafetyDirector, SafetyManager, SafetyStaff, Contact}
+)
+
+// columnOf is the column that a complaint of the rules is about.
+func columnOf(pointer string, people []Person) string {
+	parts := strings.Split(pointer, "/")
+	switch {
+	case parts[1] == "position":
+		return "lon"
+	case parts[1] != "people":
+		return parts[1]
+	case len(parts) < 3:
 		return ""
 	}
-	return parts[1]
+	i, err := strconv.Atoi(parts[2])
+	if err != nil || i >= len(people) {
+		return ""
+	}
+	for column, role := range roleColumns {
+		switch {
+		case role != people[i].Role:
+		case !strings.HasSuffix(pointer, "/phone"):
+			return column
+		case column == "principal":
+			return "phone"
+		default:
+			return column + "Phone"
+		}
+	}
+	return ""
 }
 
 // Judge finds out which rows are registered already, and what would change.
@@ -355,11 +365,15 @@ func (p *importing) judge(l *importer.Line[row], known *register) {
 			e.Lon, e.Lat, e.GivenCRS, e.Stated = nil, nil, "", []StatedDepartment{}
 		}
 	}
-	in.People = v.staff(v.e.People)
+	var lost string
+	if in.People, lost = v.staff(v.e.People); lost != "" {
+		l.Problem(lost, "没有填写是谁的电话，请同时填写姓名")
+		return
+	}
 	var wrong problems
 	p.rules.apply(v.e, in, &wrong)
 	for _, w := range wrong {
-		l.Problem(v.columnOf(w.Pointer, in.People), "%s", w.Message)
+		l.Problem(columnOf(w.Pointer, in.People), "%s", w.Message)
 	}
 	if len(wrong) > 0 {
 		return
@@ -589,13 +603,9 @@ func (p *importing) Undo(ctx context.Context, touched []importer.Touched) (func(
 			before = append(before, audit.At{ID: t.RecordID, Version: t.Version - 1})
 		}
 	}
-	rows, err := p.store.Find(ctx, p.mine, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("r.id IN (?)", bun.List(ids)) })
+	now, err := p.byID(ctx, p.mine, ids)
 	if err != nil {
 		return nil, nil, err
-	}
-	now := make(map[string]*Enterprise, len(rows))
-	for _, e := range rows {
-		now[e.ID] = e
 	}
 	past, err := p.store.Past(ctx, before)
 	if err != nil {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/uptrace/bun"
-
 	"anwang/internal/kernel/actor"
 	"anwang/internal/kernel/audit"
 	"anwang/internal/kernel/db"
@@ -258,12 +256,12 @@ func (s *Service) Find(ctx context.Context, f scope.Filter, id string) (*enterpr
 func (s *Service) FindAll(ctx context.Context, f scope.Filter, ids []string) (map[string]*enterpriseapi.Enterprise, error) {
 	out := make(map[string]*enterpriseapi.Enterprise, len(ids))
 	for some := range slices.Chunk(ids, 500) {
-		rows, err := s.store.Find(ctx, f, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("r.id IN (?)", bun.List(some)) })
+		rows, err := s.byID(ctx, f, some)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range rows {
-			out[e.ID] = summary(e)
+		for id, e := range rows {
+			out[id] = summary(e)
 		}
 	}
 	return out, nil

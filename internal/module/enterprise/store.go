@@ -28,6 +28,21 @@ func (s *Service) holder(ctx context.Context, uscc string) (*Enterprise, error) 
 	})
 }
 
+// byID returns those of the ids that the filter reaches. The filter is applied in memory: beside a long list of ids, SQLite would rather go through the whole county.
+func (s *Service) byID(ctx context.Context, f scope.Filter, ids []string) (map[string]*Enterprise, error) {
+	rows, err := s.store.Find(ctx, scope.All("the caller's filter is applied below"), func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("r.id IN (?)", bun.List(ids)) })
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]*Enterprise, len(rows))
+	for _, e := range rows {
+		if f.Sees(e.Place) {
+			out[e.ID] = e
+		}
+	}
+	return out, nil
+}
+
 // similar are up to ten working files of the county whose names are much like e's. Candidates share the first two characters of the key.
 func (s *Service) similar(ctx context.Context, e *Enterprise) ([]*Enterprise, error) {
 	begin := []rune(e.NameKey)

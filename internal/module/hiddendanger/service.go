@@ -71,13 +71,14 @@ func (s *Service) Register(ctx context.Context, f hiddendangerapi.Finding) (*Dan
 				return err
 			}
 		}
-		if d, err = s.fromFinding(ctx, f); err != nil {
+		var p Policy
+		if d, p, err = s.fromFinding(ctx, f); err != nil {
 			return err
 		}
 		if err := s.number(ctx, d); err != nil {
 			return err
 		}
-		if err := s.repeated(ctx, d); err != nil {
+		if err := s.repeated(ctx, d, p); err != nil {
 			return err
 		}
 		if err := s.items.Insert(ctx, d, record.Change{Fact: "hiddendanger.found", Title: "登记隐患", Data: f}); err != nil {
@@ -106,7 +107,7 @@ func (s *Service) known(ctx context.Context, id string) (*Danger, error) {
 	return d, nil
 }
 
-func (s *Service) fromFinding(ctx context.Context, f hiddendangerapi.Finding) (*Danger, error) {
+func (s *Service) fromFinding(ctx context.Context, f hiddendangerapi.Finding) (*Danger, Policy, error) {
 	now := s.db.Clock.Now()
 	reach := scope.For(ctx, PermReport)
 	d := &Danger{
@@ -126,9 +127,9 @@ func (s *Service) fromFinding(ctx context.Context, f hiddendangerapi.Finding) (*
 	if f.EnterpriseID != "" {
 		e, err := s.enterprises.Find(ctx, reach, f.EnterpriseID)
 		if errs.As(err) != nil && errs.KindOf(err) == errs.KindNotFound {
-			return nil, errs.InvalidField("hiddendanger.enterprise", "/enterpriseId", "企业不存在，或不在您的管辖范围内")
+			return nil, Policy{}, errs.InvalidField("hiddendanger.enterprise", "/enterpriseId", "企业不存在，或不在您的管辖范围内")
 		} else if err != nil {
-			return nil, err
+			return nil, Policy{}, err
 		}
 		d.EnterpriseName = e.Name
 		d.Place = e.Place
@@ -168,19 +169,19 @@ func (s *Service) fromFinding(ctx context.Context, f hiddendangerapi.Finding) (*
 	}
 	p, version, err := s.policy.For(ctx, d.Division, d.FoundAt)
 	if err != nil {
-		return nil, err
+		return nil, Policy{}, err
 	}
 	d.PolicyID = version
 	if p.vague(d.Title) {
 		bad("/title", "请写明什么部位存在什么问题，不要只写“"+d.Title+"”")
 	}
 	if len(wrong) > 0 {
-		return nil, errs.Invalid("hiddendanger.invalid", "隐患信息填写有误，请按提示修改。", wrong...)
+		return nil, Policy{}, errs.Invalid("hiddendanger.invalid", "隐患信息填写有误，请按提示修改。", wrong...)
 	}
 	if !reach.Sees(d.Place) {
-		return nil, errs.InvalidField("hiddendanger.place", "/division", "该地点不在您的管辖范围内")
+		return nil, Policy{}, errs.InvalidField("hiddendanger.place", "/division", "该地点不在您的管辖范围内")
 	}
-	return d, nil
+	return d, p, nil
 }
 
 // View is a hidden danger as its page shows it.
@@ -203,12 +204,13 @@ func (s *Service) Show(ctx context.Context, id string) (*View, error) {
 }
 
 func (s *Service) view(ctx context.Context, d *Danger) (*View, error) {
-	clocks, err := s.deadlines.Of(ctx, hiddendangerapi.RecordType, d.ID)
-	if err != nil {
-		return nil, err
-	}
-	if clocks == nil {
-		clocks = []*deadline.Item{}
+	clocks := []*deadline.Item{}
+	if d.Version > 1 { // no clock runs before the first step
+		of, err := s.deadlines.Of(ctx, hiddendangerapi.RecordType, d.ID)
+		if err != nil {
+			return nil, err
+		}
+		clocks = append(clocks, of...)
 	}
 	return &View{Danger: *d, StateTitle: spec.Titles[d.State], Overdue: d.Overdue(s.db.Clock.Now()), Actions: s.machine.Actions(ctx, d), Clocks: clocks}, nil
 }

@@ -34,10 +34,9 @@ func (s *Service) number(ctx context.Context, d *Danger) error {
 }
 
 // repeated looks for earlier dangers at the same place and of the same kind within the policy's window.
-func (s *Service) repeated(ctx context.Context, d *Danger) error {
-	p, _, err := s.policy.For(ctx, d.Division, d.FoundAt)
-	if err != nil || d.Category == "" || p.RepeatDays == 0 {
-		return err
+func (s *Service) repeated(ctx context.Context, d *Danger, p Policy) error {
+	if d.Category == "" || p.RepeatDays == 0 {
+		return nil
 	}
 	var earlier struct {
 		ID    string

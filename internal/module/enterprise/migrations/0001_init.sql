@@ -50,8 +50,8 @@ CREATE INDEX enterprise_item_number ON enterprise_item (number) WHERE number <> 
 CREATE INDEX enterprise_item_import ON enterprise_item (import_id) WHERE import_id <> '';
 CREATE INDEX enterprise_item_enterprise ON enterprise_item (enterprise_id);
 CREATE INDEX enterprise_item_similar ON enterprise_item (county_code, name_key);
-CREATE INDEX enterprise_item_province ON enterprise_item (province_code, updated_at, id);
-CREATE INDEX enterprise_item_city ON enterprise_item (city_code, updated_at, id);
+-- A page of a province or city is soon filled from the newest of all; one of a county or town is not.
+CREATE INDEX enterprise_item_newest ON enterprise_item (updated_at, id);
 CREATE INDEX enterprise_item_county ON enterprise_item (county_code, updated_at, id);
 CREATE INDEX enterprise_item_town ON enterprise_item (town_code, updated_at, id);
 CREATE INDEX enterprise_item_village ON enterprise_item (village_code, updated_at, id) WHERE village_code <> '';

@@ -55,6 +55,8 @@ CREATE INDEX hiddendanger_item_village_found ON hiddendanger_item (village_code,
 CREATE INDEX hiddendanger_item_city_found ON hiddendanger_item (city_code, found_at, id);
 CREATE INDEX hiddendanger_item_enterprise ON hiddendanger_item (enterprise_id, found_at, id);
 CREATE UNIQUE INDEX hiddendanger_item_no ON hiddendanger_item (no, origin);
+-- For repetitions: the same place and kind.
+CREATE INDEX hiddendanger_item_repeat ON hiddendanger_item (enterprise_id, category, location, found_at);
 CREATE INDEX hiddendanger_item_link ON hiddendanger_item (link_type, link_id);
 
 CREATE TABLE hiddendanger_number (
