@@ -77,10 +77,9 @@ func problemOf(ctx context.Context, log *slog.Logger, err error) *Problem {
 
 // fromHuma turns huma's own refusals (broken JSON, wrong types, missing fields) into problems in Chinese.
 func fromHuma(status int, msg string, details ...error) huma.StatusError {
-	if len(details) == 1 {
-		if p, ok := details[0].(*Problem); ok {
-			return p
-		}
+	var ours *Problem
+	if len(details) == 1 && errors.As(details[0], &ours) {
+		return ours
 	}
 	p := &Problem{Status: status, Code: "request.invalid", Title: errs.KindInvalid.String(), Message: "提交的内容有误，请按提示修改后重新提交。"}
 	for _, err := range details {

@@ -18,8 +18,8 @@ import (
 	"anwang/internal/lib/tabular"
 )
 
-// chunkRows is how many rows are judged and written at once: some 50 ms of the writer's time.
-const chunkRows = 500
+// chunkRows is how many rows are judged and written at once: some 25 ms of the writer's time, so that others hardly wait.
+const chunkRows = 250
 
 // maxTries is how often a chunk is judged anew because somebody was faster.
 const maxTries = 5

@@ -13,8 +13,8 @@ import (
 	"github.com/emmansun/gmsm/smx509"
 )
 
-// gmsm v0.15.5 knows keys only by the number fields of crypto/ecdsa, which Go 1.26 calls deprecated; hence the
-// nolint marks below. They touch no key that was not checked.
+// gmsm v0.15.5 knows keys only by the number fields of crypto/ecdsa, which Go 1.26 calls deprecated; hence the linter's
+// marks below. They touch no key that was not checked.
 
 // defaultUserID is the signer's identity that GB/T 35276 prescribes where two parties have agreed on no other.
 // GB/T 32918.2 clause 5.5 mixes it into every signature; the whole of Anwang uses this one.
