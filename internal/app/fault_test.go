@@ -49,8 +49,7 @@ func child(data string) {
 	orDie(err)
 	cfg.DB = os.Getenv("ANWANG_TEST_CHILD_DB")
 	ctx := context.Background()
-	// The time stands still, so that the logins of the parent hold.
-	a, err := Open(ctx, cfg, "test", clock.At(kerneltest.Noon), slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	a, err := Open(ctx, cfg, "test", clock.System(), slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	orDie(err)
 	a.Kernel.Bus.Subscribe(event.Subscription{Name: "test/effects", Kinds: []string{"hiddendanger.found"}, Handle: func(ctx context.Context, e event.Event) error {
 		_, err := a.Kernel.DB.Conn(ctx).NewRaw("INSERT INTO test_effect (id) VALUES (?)", e.RecordID).Exec(ctx)
@@ -81,7 +80,7 @@ func TestKill(t *testing.T) {
 	for _, engine := range []db.Engine{db.SQLite, db.Postgres} {
 		t.Run(string(engine), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, engine)
+			w := newWorldAt(t, engine, time.Now()) // leases of dead processes end by the clock: it must go on
 			grid, gas := w.token("grid"), w.gas
 			data, target := w.Config.Data, w.Config.DB
 			w.Close()
@@ -139,7 +138,7 @@ func TestKill(t *testing.T) {
 			}
 
 			cfg := w.Config
-			a, err := Open(t.Context(), cfg, "test", clock.At(kerneltest.Noon), slog.New(slog.DiscardHandler))
+			a, err := Open(t.Context(), cfg, "test", clock.System(), slog.New(slog.DiscardHandler))
 			w.must(err)
 			t.Cleanup(a.Close)
 			a.Kernel.Bus.Subscribe(event.Subscription{Name: "test/effects", Kinds: []string{"hiddendanger.found"}, Handle: func(ctx context.Context, e event.Event) error {

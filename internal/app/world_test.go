@@ -62,7 +62,10 @@ func eachEngine(t *testing.T, test func(t *testing.T, w *world)) {
 	}
 }
 
-func newWorld(t testing.TB, engine db.Engine) *world {
+func newWorld(t testing.TB, engine db.Engine) *world { return newWorldAt(t, engine, kerneltest.Noon) }
+
+// newWorldAt makes the county at a time, at which its clock stands still.
+func newWorldAt(t testing.TB, engine db.Engine, now time.Time) *world {
 	t.Helper()
 	cfg, _, err := configure("test", []string{"--data", t.TempDir()}, nil)
 	if err != nil {
@@ -72,7 +75,7 @@ func newWorld(t testing.TB, engine db.Engine) *world {
 	if engine == db.Postgres {
 		cfg.DB = kerneltest.Target(t, engine)
 	}
-	w := &world{t: t, clock: clock.At(kerneltest.Noon), tokens: map[string]string{}}
+	w := &world{t: t, clock: clock.At(now), tokens: map[string]string{}}
 	w.App, err = Open(t.Context(), cfg, "test", w.clock, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
