@@ -128,7 +128,7 @@ func (a *App) open(ctx context.Context, clk *clock.Clock) error {
 	}
 	a.Kernel = k
 	k.Imports = importer.New(d, log, reg, k.Files, func(ctx context.Context, kind, run string) error {
-		_, err := k.Jobs.Enqueue(ctx, importJob, run, job.Options{Key: run})
+		_, err := k.Jobs.Enqueue(ctx, importJob, run, job.Options{})
 		return err
 	})
 	k.Jobs.Declare(job.Kind{Name: importJob, Title: "导入", Run: func(ctx context.Context, r *job.Run) error {

@@ -267,7 +267,7 @@ func (m *Machine[T, P]) Mermaid() string {
 // Serve adds the operation POST {path}/{id}/{step} for a step. do takes the step and says what the page shows afterwards.
 func Serve[T any, In Input, Out any](api *httpx.API, path, tag, recordType string, s Step[T, In], do func(ctx context.Context, id string, in In) (Out, error)) {
 	httpx.Register(api, httpx.Op{
-		ID: strings.TrimPrefix(path, "/") + "-" + s.Name, Method: "POST", Path: path + "/{id}/" + s.Name,
+		ID: strings.ReplaceAll(strings.TrimPrefix(path, "/"), "/", "-") + "-" + s.Name, Method: "POST", Path: path + "/{id}/" + s.Name,
 		Title: s.Title, Tag: tag, Need: s.Need, Record: recordType,
 	}, func(ctx context.Context, in *httpx.ByIDWith[In]) (*httpx.Body[Out], error) {
 		out, err := do(ctx, in.ID, in.Body)

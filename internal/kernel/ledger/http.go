@@ -80,9 +80,9 @@ func (l *List[Row]) Meta() Meta {
 
 // Serve adds the list's three operations: the list, its description for the page, and its export.
 func Serve[Row any](s Service, l *List[Row]) {
-	path := "/" + l.Name
+	path, id := "/"+l.Name, strings.ReplaceAll(l.Name, "/", "-")
 	params := l.params()
-	s.API.Handle(httpx.Op{ID: "list-" + l.Name, Method: "GET", Path: path, Title: l.Title, Tag: l.Tag, Need: l.Need}, params, reflect.TypeFor[Page[Row]](),
+	s.API.Handle(httpx.Op{ID: "list-" + id, Method: "GET", Path: path, Title: l.Title, Tag: l.Tag, Need: l.Need}, params, reflect.TypeFor[Page[Row]](),
 		func(w http.ResponseWriter, r *http.Request) error {
 			q, err := l.parse(r.URL.Query())
 			if err != nil {
@@ -100,9 +100,9 @@ func Serve[Row any](s Service, l *List[Row]) {
 			_, _ = w.Write(b.Bytes()) // the caller went away
 			return nil
 		})
-	httpx.Register(s.API, httpx.Op{ID: "describe-" + l.Name, Method: "GET", Path: path + "/columns", Title: l.Title + "：列与筛选", Tag: l.Tag, Need: l.Need},
+	httpx.Register(s.API, httpx.Op{ID: "describe-" + id, Method: "GET", Path: path + "/columns", Title: l.Title + "：列与筛选", Tag: l.Tag, Need: l.Need},
 		func(ctx context.Context, _ *struct{}) (*httpx.Body[Meta], error) { return httpx.Reply(l.Meta()), nil })
-	s.API.Handle(httpx.Op{ID: "export-" + l.Name, Method: "GET", Path: path + "/export.xlsx", Title: "导出" + l.Title, Tag: l.Tag, Need: l.Need}, params, nil,
+	s.API.Handle(httpx.Op{ID: "export-" + id, Method: "GET", Path: path + "/export.xlsx", Title: "导出" + l.Title, Tag: l.Tag, Need: l.Need}, params, nil,
 		func(w http.ResponseWriter, r *http.Request) error {
 			q, err := l.parse(r.URL.Query())
 			if err != nil {
