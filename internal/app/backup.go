@@ -2,6 +2,7 @@ package app
 
 import (
 	"archive/tar"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -47,20 +48,20 @@ func backupCommand(ctx context.Context, e *env, args []string) (err error) {
 		fmt.Fprintln(e.out, "数据库在 PostgreSQL 中，请另用 pg_dump 备份；本文件只含密钥和附件。")
 	}
 	n := 0
-	for _, dir := range []string{"keys", "files"} {
-		err := filepath.WalkDir(filepath.Join(cfg.Data, dir), func(path string, d fs.DirEntry, err error) error {
+	for dir, root := range map[string]string{"keys": filepath.Join(cfg.Data, "keys"), "files": cmp.Or(cfg.Files, filepath.Join(cfg.Data, "files"))} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}
 			if err != nil || !d.Type().IsRegular() {
 				return err
 			}
-			name, err := filepath.Rel(cfg.Data, path)
+			name, err := filepath.Rel(root, path)
 			if err != nil {
 				return err
 			}
 			n++
-			return addFile(t, path, name)
+			return addFile(t, path, filepath.Join(dir, name))
 		})
 		if err != nil {
 			return err

@@ -83,8 +83,8 @@ func (s *Service) IssueBulletin(ctx context.Context, in BulletinInput) (*Bulleti
 			b.Lines = append(b.Lines, line)
 		}
 		b.Dangers = len(b.Lines)
-		n, err := s.bulletins.Count(ctx, scope.All("the number counts all bulletins of the division"), func(q *bun.SelectQuery) *bun.SelectQuery {
-			return q.Where("r.division = ?", in.Division)
+		n, err := s.bulletins.Count(ctx, scope.All("the number counts the year's bulletins of the division"), func(q *bun.SelectQuery) *bun.SelectQuery {
+			return q.Where("r.division = ? AND r.created_at >= ?", in.Division, time.Date(now.In(clock.Zone).Year(), 1, 1, 0, 0, 0, 0, clock.Zone))
 		})
 		if err != nil {
 			return err
